@@ -1,0 +1,54 @@
+//! The command line: nouns here, one file below for each verb.
+
+mod cred;
+mod esp;
+mod ext;
+mod tpm;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::output::Output;
+
+/// Equips a unified kernel image: sealed credentials and signed extensions beside it
+#[derive(Debug, Parser)]
+#[command(
+    name = "ukikit",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+pub(crate) struct Ukikit {
+    #[command(subcommand)]
+    noun: Noun,
+}
+
+#[derive(Debug, Subcommand)]
+enum Noun {
+    /// Credentials: encrypt, decrypt, inspect
+    #[command(subcommand)]
+    Cred(cred::Verb),
+    /// This host's TPM, seen from outside
+    #[command(subcommand)]
+    Tpm(tpm::Verb),
+    /// Extension images: build, verify, inspect
+    #[command(subcommand)]
+    Ext(ext::Verb),
+    /// Companions on the EFI system partition: place, list, remove
+    #[command(subcommand)]
+    Esp(esp::Verb),
+}
+
+impl Ukikit {
+    /// Runs the verb; the status is its own (`verify` may find an image bad without failing).
+    pub(crate) fn run(self, out: &mut Output) -> Result<ExitCode> {
+        match self.noun {
+            Noun::Cred(verb) => verb.run(out),
+            Noun::Tpm(verb) => verb.run(out),
+            Noun::Ext(verb) => verb.run(out),
+            Noun::Esp(verb) => verb.run(out),
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! What joins the three leaves: values over credentials, extension images and the boot partition.
+//!
+//! The `ukikit` program is a thin shell over this library and `ukikit-creds`, `ukikit-sysext` and
+//! `ukikit-esp`.

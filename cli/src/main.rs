@@ -1,0 +1,21 @@
+//! The `ukikit` program: parse, run, show the error, exit.
+
+mod command;
+mod output;
+mod system;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let arguments = command::Ukikit::parse();
+    let mut out = output::Output::stdio();
+    match arguments.run(&mut out) {
+        Ok(status) => status,
+        Err(error) => {
+            out.error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! What a systemd credential is.
