@@ -1,0 +1,77 @@
+//! What can go wrong between a directory and a signed image.
+
+use std::borrow::Cow;
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Why a tree could not be read, or an image not be built, read or verified.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or directory of the host could not be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The output refused bytes.
+    #[error("cannot write the image")]
+    Write {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// One entry of a tree cannot be what it claims to be, or not in this place.
+    #[error("`{path}`: {what}")]
+    Entry {
+        /// Path in the tree (bytes that are not UTF-8 replaced), or of the file on the host.
+        path: String,
+        /// The rule it breaks.
+        what: Cow<'static, str>,
+    },
+    /// A file system inside an image is damaged or uses what its reader does not know.
+    #[error("cannot read the {format} file system")]
+    FileSystem {
+        /// `EROFS` or `squashfs`.
+        format: &'static str,
+        /// The reader's reason.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Bytes that break their format.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+}
+
+impl Error {
+    /// An [`Error::Entry`] for a path of a tree, which may hold any bytes.
+    pub(crate) fn entry(path: &[u8], what: impl Into<Cow<'static, str>>) -> Self {
+        let path = String::from_utf8_lossy(path).into_owned();
+        Self::Entry {
+            path,
+            what: what.into(),
+        }
+    }
+}
+
+/// A place in a file and the rule its bytes break there.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("at byte {offset}: {what}")]
+pub struct FormatError {
+    /// Bytes from the start of the file or partition that was read.
+    pub offset: u64,
+    /// The rule, for instance `IV size is not 12`.
+    pub what: Cow<'static, str>,
+}
+
+impl FormatError {
+    /// The rule `what` is broken at byte `offset`.
+    pub fn new(offset: u64, what: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            offset,
+            what: what.into(),
+        }
+    }
+}

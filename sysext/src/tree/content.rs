@@ -1,0 +1,203 @@
+//! The bytes of a regular file, opened only when they are wanted.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::OFlags;
+
+use crate::Error;
+
+/// What a regular file holds: its size is known, its bytes come from memory, a file or an image.
+#[derive(Clone)]
+pub struct Content {
+    size: u64,
+    source: Source,
+}
+
+/// Something that can be read from its start any number of times.
+pub(crate) trait Open: Send + Sync {
+    /// A reader at the first byte.
+    fn open(&self) -> io::Result<Box<dyn Read + '_>>;
+    /// What is opened, for errors.
+    fn path(&self) -> &Path;
+}
+
+#[derive(Clone)]
+enum Source {
+    Bytes(Arc<[u8]>),
+    File(PathBuf),
+    Image(Arc<dyn Open>),
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.source {
+            Source::Bytes(_) => write!(f, "{} bytes", self.size),
+            Source::File(path) => write!(f, "{} bytes of {}", self.size, path.display()),
+            Source::Image(file) => write!(
+                f,
+                "{} bytes of {} in an image",
+                self.size,
+                file.path().display()
+            ),
+        }
+    }
+}
+
+impl Content {
+    /// These bytes.
+    pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes = bytes.into();
+        Self {
+            size: bytes.len() as u64,
+            source: Source::Bytes(bytes.into()),
+        }
+    }
+
+    /// The file at `path`, which must be regular and still have `size` bytes when it is read.
+    pub fn from_file(path: impl Into<PathBuf>, size: u64) -> Self {
+        Self {
+            size,
+            source: Source::File(path.into()),
+        }
+    }
+
+    /// A file inside an image that says it has `size` bytes.
+    pub(crate) fn from_image(size: u64, file: Arc<dyn Open>) -> Self {
+        Self {
+            size,
+            source: Source::Image(file),
+        }
+    }
+
+    /// Bytes. From an image this is its word, not to be trusted with an allocation.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Opens it at its first byte.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`] when the file cannot be opened or is not a regular file any more.
+    pub fn open(&self) -> Result<ContentReader<'_>, Error> {
+        let path = self.path();
+        let opened: io::Result<Box<dyn Read + '_>> = match &self.source {
+            Source::Bytes(bytes) => Ok(Box::new(&bytes[..])),
+            Source::File(path) => open_regular(path).map(|file| Box::new(file) as _),
+            Source::Image(file) => file.open(),
+        };
+        let inner = opened.map_err(|source| Error::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(ContentReader {
+            inner,
+            path,
+            left: self.size,
+        })
+    }
+
+    /// All bytes, when they are `limit` at most.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`] when there are more, or they cannot be read.
+    pub fn read(&self, limit: usize) -> Result<Vec<u8>, Error> {
+        let mut reader = self.open()?;
+        let fail = |source| Error::Read {
+            path: self.path().to_owned(),
+            source,
+        };
+        if self.size > limit as u64 {
+            return Err(fail(io::Error::other(format!(
+                "is longer than {limit} bytes"
+            ))));
+        }
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).map_err(fail)?;
+        Ok(bytes)
+    }
+
+    fn path(&self) -> &Path {
+        match &self.source {
+            Source::Bytes(_) => Path::new("(memory)"),
+            Source::File(path) => path,
+            Source::Image(file) => file.path(),
+        }
+    }
+}
+
+/// Yields exactly as many bytes as [`Content::size`] says, or fails.
+pub struct ContentReader<'a> {
+    inner: Box<dyn Read + 'a>,
+    path: &'a Path,
+    left: u64,
+}
+
+impl fmt::Debug for ContentReader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes left of {}", self.left, self.path.display())
+    }
+}
+
+impl ContentReader<'_> {
+    /// Fills `buffer`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`] with the path, also when the file has become shorter.
+    pub fn fill(&mut self, buffer: &mut [u8]) -> Result<(), Error> {
+        self.read_exact(buffer).map_err(|source| Error::Read {
+            path: self.path.to_owned(),
+            source,
+        })
+    }
+}
+
+impl Read for ContentReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        if self.left == 0 {
+            return match self.inner.read(&mut [0])? {
+                0 => Ok(0),
+                _ => Err(changed()),
+            };
+        }
+        let take = usize::try_from(self.left)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        let read = self
+            .inner
+            .read(buffer.get_mut(..take).unwrap_or_default())?;
+        if read == 0 {
+            return Err(changed());
+        }
+        self.left = self.left.saturating_sub(read as u64);
+        Ok(read)
+    }
+}
+
+fn changed() -> io::Error {
+    io::Error::other("its size changed since it was listed")
+}
+
+/// Opens a file that was regular when it was listed; whatever took its place since must neither lead
+/// elsewhere nor block.
+fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+    let file = File::options()
+        .read(true)
+        .custom_flags(flags.cast_signed())
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("is not a regular file any more"));
+    }
+    Ok(file)
+}
