@@ -1,0 +1,129 @@
+//! What can go wrong on the boot partition.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::companion::{NameRule, PathRule};
+
+/// A file that is not what it should be, with the place where that shows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("at byte {offset}: {what}")]
+#[non_exhaustive]
+pub struct FormatError {
+    /// Distance from the start of the file, in bytes.
+    pub offset: u64,
+    /// What is wrong there, lower case, without a full stop.
+    pub what: String,
+}
+
+impl FormatError {
+    pub(crate) fn new(offset: impl Into<u64>, what: impl Into<String>) -> Self {
+        Self {
+            offset: offset.into(),
+            what: what.into(),
+        }
+    }
+}
+
+/// Why something on the boot partition could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Bytes that are not a PE file, or a damaged one.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A PE file that lacks a section it needs to be a UKI.
+    #[error("not a UKI: it has no {section} section")]
+    MissingSection {
+        /// The name of the section, such as `.linux`.
+        section: &'static str,
+    },
+    /// A file name the stub, the initrd or FAT would not take.
+    #[error("`{name}` cannot be a companion: {rule}")]
+    Name {
+        /// The file name as given.
+        name: String,
+        /// The rule it breaks.
+        rule: NameRule,
+    },
+    /// A path that cannot be that of a UKI on a FAT file system.
+    #[error("`{path}` cannot be the path of a UKI: {rule}")]
+    UkiPath {
+        /// The path as given.
+        path: String,
+        /// The rule it breaks.
+        rule: PathRule,
+    },
+    /// No UKI lies where the target says.
+    #[error("there is no UKI `{path}` on the ESP `{esp}`")]
+    NoUki {
+        /// The path on the ESP, as asked for.
+        path: String,
+        /// Where the ESP is mounted.
+        esp: PathBuf,
+    },
+    /// Two file names that are one and the same to FAT.
+    #[error("`{name}` and `{other}` differ only in case, which FAT does not tell apart")]
+    CaseClash {
+        /// The name that was to be placed.
+        name: String,
+        /// The name that is there, or is to be placed as well.
+        other: String,
+    },
+    /// The same file name was given more than once.
+    #[error("`{name}` is given twice")]
+    Twice {
+        /// The name.
+        name: String,
+    },
+    /// A file larger than FAT can hold.
+    #[error("`{name}` has {size} bytes, and a file on FAT holds at most 4294967295")]
+    TooLarge {
+        /// The file name.
+        name: String,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// A symbolic link, which FAT does not have and which could lead out of the ESP.
+    #[error("`{path}` is a symbolic link, which is not followed")]
+    SymbolicLink {
+        /// Where it lies.
+        path: PathBuf,
+    },
+    /// Something that should be a directory.
+    #[error("`{path}` is not a directory")]
+    NotADirectory {
+        /// Where it lies.
+        path: PathBuf,
+    },
+    /// Something that should be an ordinary file.
+    #[error("`{path}` is not a regular file")]
+    NotAFile {
+        /// Where it lies.
+        path: PathBuf,
+    },
+    /// The file system refused to read.
+    #[error("cannot read `{path}`")]
+    Read {
+        /// What was read.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// The file system refused to write, rename or create.
+    #[error("cannot write `{path}`")]
+    Write {
+        /// What was written.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// The file system refused to remove.
+    #[error("cannot remove `{path}`")]
+    Remove {
+        /// What was to be removed.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+}

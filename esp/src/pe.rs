@@ -1,0 +1,181 @@
+//! The section table of a PE file, as far as systemd-stub reads it ("PE Format", section "COFF File
+//! Header" and "Section Table").
+//!
+//! ```text
+//! DOS header ─ e_lfanew → "PE\0\0" | COFF header | optional header (PE32 or PE32+) | section table
+//! ```
+//!
+//! Sections are borrowed from the file: nothing is allocated by a size that the file names.
+
+use object::endian::LittleEndian as LE;
+use object::pe::{
+    IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_MACHINE_ARM64, IMAGE_FILE_MACHINE_ARMNT,
+    IMAGE_FILE_MACHINE_I386, IMAGE_FILE_MACHINE_RISCV64, IMAGE_NT_OPTIONAL_HDR32_MAGIC,
+    IMAGE_NT_OPTIONAL_HDR64_MAGIC, ImageDosHeader, ImageNtHeaders32, ImageNtHeaders64,
+    ImageSectionHeader, Machine,
+};
+use object::read::pe::{ImageNtHeaders, SectionTable, optional_header_magic};
+use serde::Serialize;
+
+use crate::FormatError;
+
+/// The processor a PE file is made for, in systemd's words (`ARCHITECTURE=` of an extension).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub enum Architecture {
+    /// 32-bit Arm
+    #[serde(rename = "arm")]
+    Arm,
+    /// 64-bit Arm, little endian
+    #[serde(rename = "arm64")]
+    Arm64,
+    /// 64-bit LoongArch
+    #[serde(rename = "loongarch64")]
+    LoongArch64,
+    /// 64-bit RISC-V
+    #[serde(rename = "riscv64")]
+    RiscV64,
+    /// 32-bit x86
+    #[serde(rename = "x86")]
+    X86,
+    /// 64-bit x86
+    #[serde(rename = "x86-64")]
+    X86_64,
+}
+
+/// "PE Format", section "Machine Types"; not in the list of the object crate.
+const LOONGARCH64: Machine = Machine(0x6264);
+
+impl Architecture {
+    /// The word systemd uses, such as `x86-64`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Arm => "arm",
+            Self::Arm64 => "arm64",
+            Self::LoongArch64 => "loongarch64",
+            Self::RiscV64 => "riscv64",
+            Self::X86 => "x86",
+            Self::X86_64 => "x86-64",
+        }
+    }
+
+    fn of(machine: Machine) -> Option<Self> {
+        Some(match machine {
+            IMAGE_FILE_MACHINE_ARMNT => Self::Arm,
+            IMAGE_FILE_MACHINE_ARM64 => Self::Arm64,
+            LOONGARCH64 => Self::LoongArch64,
+            IMAGE_FILE_MACHINE_RISCV64 => Self::RiscV64,
+            IMAGE_FILE_MACHINE_I386 => Self::X86,
+            IMAGE_FILE_MACHINE_AMD64 => Self::X86_64,
+            _ => return None,
+        })
+    }
+}
+
+/// A PE file: a UKI, an addon, or any other.
+#[derive(Debug, Clone)]
+pub struct Pe<'a> {
+    machine: Machine,
+    /// Those in front of the first `.profile`, in the order of the table.
+    base: Vec<Section<'a>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Section<'a> {
+    name: &'a [u8],
+    /// `None` for what the file does not hold in full, such as `.bss`.
+    data: Option<&'a [u8]>,
+}
+
+impl<'a> Pe<'a> {
+    /// Reads the headers of a whole file.
+    ///
+    /// # Errors
+    ///
+    /// A file that is not a PE image, or one whose headers or whose sections for the stub are cut off.
+    pub fn parse(file: &'a [u8]) -> Result<Self, FormatError> {
+        let magic = optional_header_magic(file)
+            .map_err(|_| FormatError::new(0_u64, "this is not a PE file"))?;
+        match magic {
+            IMAGE_NT_OPTIONAL_HDR32_MAGIC => Self::parse_as::<ImageNtHeaders32>(file),
+            IMAGE_NT_OPTIONAL_HDR64_MAGIC => Self::parse_as::<ImageNtHeaders64>(file),
+            _ => Err(FormatError::new(
+                0_u64,
+                "this is a PE file of an unknown kind, neither PE32 nor PE32+",
+            )),
+        }
+    }
+
+    fn parse_as<Headers: ImageNtHeaders>(file: &'a [u8]) -> Result<Self, FormatError> {
+        let start = ImageDosHeader::parse(file)
+            .map_err(|_| FormatError::new(0_u64, "this is not a PE file"))?
+            .nt_headers_offset();
+        let mut end = u64::from(start);
+        let (headers, _) = Headers::parse(file, &mut end)
+            .map_err(|_| FormatError::new(start, "the PE headers are damaged"))?;
+        let table = headers
+            .sections(file, end)
+            .map_err(|_| FormatError::new(end, "the section table is cut off"))?;
+        Ok(Self {
+            machine: headers.file_header().machine.get(LE),
+            base: base_sections(file, table)?,
+        })
+    }
+
+    /// The bytes of a section as the stub sees and measures them: `VirtualSize` of them, without the
+    /// padding in the file. The first of that name counts, and only in front of any `.profile`.
+    pub fn section(&self, name: &str) -> Option<&'a [u8]> {
+        self.base
+            .iter()
+            .find(|section| section.name == name.as_bytes())?
+            .data
+    }
+
+    /// The processor it is made for, `None` if systemd has no word for it.
+    pub fn architecture(&self) -> Option<Architecture> {
+        Architecture::of(self.machine)
+    }
+}
+
+/// The sections systemd-stub looks for. What else a PE file has (code, `.bss`) is not ours to judge.
+const READ_BY_STUB: [&[u8]; 15] = [
+    b".linux",
+    b".osrel",
+    b".cmdline",
+    b".initrd",
+    b".ucode",
+    b".splash",
+    b".dtb",
+    b".dtbauto",
+    b".uname",
+    b".sbat",
+    b".pcrsig",
+    b".pcrpkey",
+    b".hwids",
+    b".efifw",
+    b".profile",
+];
+
+fn base_sections<'a>(
+    file: &'a [u8],
+    table: SectionTable<'a>,
+) -> Result<Vec<Section<'a>>, FormatError> {
+    table
+        .iter()
+        .take_while(|header| header.raw_name() != b".profile")
+        .map(|header| section(file, header))
+        .collect()
+}
+
+fn section<'a>(file: &'a [u8], header: &'a ImageSectionHeader) -> Result<Section<'a>, FormatError> {
+    let name = header.raw_name();
+    let data = header.pe_data(file).ok().filter(|data| {
+        // The firmware would fill the rest with zeros; no tool that makes UKIs relies on it.
+        u64::try_from(data.len()) == Ok(header.virtual_size.get(LE).into())
+    });
+    if data.is_none() && READ_BY_STUB.contains(&name) {
+        let what = format!("section {} is cut off", String::from_utf8_lossy(name));
+        return Err(FormatError::new(header.pointer_to_raw_data.get(LE), what));
+    }
+    Ok(Section { name, data })
+}

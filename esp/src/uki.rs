@@ -1,0 +1,74 @@
+//! A unified kernel image: the PE sections that make it one.
+
+use crate::{Architecture, Error, Pe};
+
+/// A UKI, borrowed from the bytes of its file.
+///
+/// ```no_run
+/// let file = std::fs::read("/efi/EFI/Linux/vendor.efi").unwrap();
+/// let uki = ukikit_esp::Uki::parse(&file)?;
+/// println!("{} bytes of initrd", uki.initrd()?.len());
+/// # Ok::<(), ukikit_esp::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Uki<'a> {
+    pe: Pe<'a>,
+}
+
+impl<'a> Uki<'a> {
+    /// Reads the section table of a UKI. Multi-profile UKIs are read as their base, profile 0.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Format`] for what is not a PE file or a damaged one, [`Error::MissingSection`] for
+    /// one without a kernel.
+    pub fn parse(file: &'a [u8]) -> Result<Self, Error> {
+        let pe = Pe::parse(file)?;
+        let section = ".linux";
+        if pe.section(section).is_none() {
+            return Err(Error::MissingSection { section });
+        }
+        Ok(Self { pe })
+    }
+
+    /// The bytes of a section as systemd-stub measures them, by its name with the dot.
+    pub fn section(&self, name: &str) -> Option<&'a [u8]> {
+        self.pe.section(name)
+    }
+
+    /// The initrd: cpio archives, most often compressed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingSection`] for a UKI without one.
+    pub fn initrd(&self) -> Result<&'a [u8], Error> {
+        let section = ".initrd";
+        self.section(section)
+            .ok_or(Error::MissingSection { section })
+    }
+
+    /// The os-release file of the UKI's vendor.
+    pub fn osrel(&self) -> Option<&'a [u8]> {
+        self.section(".osrel")
+    }
+
+    /// The kernel version, as `uname -r` says it.
+    pub fn uname(&self) -> Option<&'a [u8]> {
+        self.section(".uname").map(until_nul)
+    }
+
+    /// The kernel command line of the vendor.
+    pub fn cmdline(&self) -> Option<&'a [u8]> {
+        self.section(".cmdline").map(until_nul)
+    }
+
+    /// The processor it is made for, `None` if systemd has no word for it.
+    pub fn architecture(&self) -> Option<Architecture> {
+        self.pe.architecture()
+    }
+}
+
+/// The stub reads text sections as C strings.
+fn until_nul(text: &[u8]) -> &[u8] {
+    text.split(|&byte| byte == 0).next().unwrap_or_default()
+}
