@@ -157,6 +157,20 @@ impl ContentReader<'_> {
             source,
         })
     }
+
+    /// Checks that nothing follows.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`] when something does: the file has become longer.
+    pub fn finish(mut self) -> Result<(), Error> {
+        let end = self.read(&mut [0]);
+        let at_end = end.and_then(|read| if read == 0 { Ok(()) } else { Err(changed()) });
+        at_end.map_err(|source| Error::Read {
+            path: self.path.to_owned(),
+            source,
+        })
+    }
 }
 
 impl Read for ContentReader<'_> {
