@@ -1,0 +1,212 @@
+//! A virtual machine that boots one ESP tree: OVMF, a software TPM and QEMU without KVM.
+//!
+//! ```text
+//! directory ─ FAT in a GPT image ─┐
+//! swtpm state ─ swtpm ─ socket ───┼─ qemu ─ second serial port ─ Report
+//! OVMF ───────────────────────────┘
+//! ```
+//!
+//! All processes end with the values that started them, also when a test fails.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::report::Report;
+use crate::support::{run, text};
+
+/// What the machine is given.
+pub(crate) struct Machine {
+    /// What `make-lab` made.
+    pub(crate) lab: PathBuf,
+    /// The tree that becomes the ESP.
+    pub(crate) esp: PathBuf,
+    /// The directory of swtpm's state; the boot changes it.
+    pub(crate) tpm: PathBuf,
+    /// When to give up. An emulated boot takes about a minute of an idle core.
+    pub(crate) timeout: Duration,
+}
+
+/// A process that does not outlive its value.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Machine {
+    /// A tree with the boot loader and the vendor's UKI at `EFI/Linux/vendor.efi`.
+    pub(crate) fn esp_tree(lab: &Path, esp: &Path) {
+        for directory in ["EFI/BOOT", "EFI/Linux", "loader"] {
+            fs::create_dir_all(esp.join(directory)).unwrap();
+        }
+        fs::copy(
+            lab.join("systemd-boot.efi"),
+            esp.join("EFI/BOOT/BOOTX64.EFI"),
+        )
+        .unwrap();
+        fs::copy(lab.join("vendor.efi"), esp.join("EFI/Linux/vendor.efi")).unwrap();
+        fs::write(esp.join("loader/loader.conf"), "timeout 0\n").unwrap();
+    }
+
+    /// Boots until the guest powers off. `UKIKIT_BOOT_OUTPUT`, if set, receives `console.log` and `report.json`.
+    pub(crate) fn boot(&self) -> Report {
+        let place = TempDir::new().unwrap();
+        let work = place.path();
+        write_esp_image(&self.esp, &work.join("esp.img"));
+        fs::copy(self.lab.join("OVMF_VARS_4M.fd"), work.join("vars.fd")).unwrap();
+        let tpm = self.start_tpm(work);
+        let finished = self.run_guest(work);
+        drop(tpm);
+
+        let console = text(&fs::read(work.join("console.log")).unwrap());
+        let report = Report::parse(&fs::read(work.join("report.log")).unwrap(), console);
+        if let Some(output) = crate::support::setting("UKIKIT_BOOT_OUTPUT") {
+            report.keep(Path::new(&output));
+        }
+        assert!(
+            finished,
+            "no end after {:?}; the console:\n{}",
+            self.timeout, report.console
+        );
+        report
+    }
+
+    fn start_tpm(&self, work: &Path) -> Process {
+        let socket = work.join("tpm");
+        let process = Command::new("swtpm")
+            .args([
+                "socket",
+                "--tpm2",
+                "--terminate",
+                "--tpmstate",
+                &format!("dir={}", self.tpm.display()),
+            ])
+            .args(["--ctrl", &format!("type=unixio,path={}", socket.display())])
+            .spawn()
+            .unwrap();
+        let process = Process(process);
+        let patience = Instant::now() + Duration::from_secs(10);
+        while !socket.exists() {
+            assert!(Instant::now() < patience, "swtpm does not listen");
+            sleep(Duration::from_millis(20));
+        }
+        process
+    }
+
+    /// Runs QEMU; false when it had to be stopped.
+    fn run_guest(&self, work: &Path) -> bool {
+        let path = |name: &str| work.join(name).display().to_string();
+        let firmware = self.lab.join("OVMF_CODE_4M.fd").display().to_string();
+        let mut guest = Command::new("qemu-system-x86_64");
+        guest.args([
+            "-machine",
+            "q35",
+            "-accel",
+            "tcg,thread=multi",
+            "-cpu",
+            "max",
+            "-smp",
+            "2",
+            "-m",
+            "2048",
+        ]);
+        guest.args([
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+        ]);
+        guest.args([
+            "-drive",
+            &format!("if=pflash,format=raw,unit=0,readonly=on,file={firmware}"),
+        ]);
+        guest.args([
+            "-drive",
+            &format!("if=pflash,format=raw,unit=1,file={}", path("vars.fd")),
+        ]);
+        guest.args([
+            "-drive",
+            &format!("if=virtio,format=raw,file={}", path("esp.img")),
+        ]);
+        guest.args(["-chardev", &format!("socket,id=tpm,path={}", path("tpm"))]);
+        guest.args([
+            "-tpmdev",
+            "emulator,id=tpm,chardev=tpm",
+            "-device",
+            "tpm-crb,tpmdev=tpm",
+        ]);
+        guest.args(["-device", "virtio-rng-pci"]);
+        guest.args(["-serial", &format!("file:{}", path("console.log"))]);
+        guest.args(["-serial", &format!("file:{}", path("report.log"))]);
+        let mut guest = Process(guest.stdin(Stdio::null()).spawn().unwrap());
+
+        let patience = Instant::now() + self.timeout;
+        while Instant::now() < patience {
+            if let Some(status) = guest.0.try_wait().unwrap() {
+                assert!(status.success(), "qemu: {status}");
+                return true;
+            }
+            sleep(Duration::from_millis(100));
+        }
+        false
+    }
+}
+
+/// A GPT image with one FAT32 partition that holds `tree`.
+fn write_esp_image(tree: &Path, image: &Path) {
+    const MIB: u64 = 1024 * 1024;
+    let partition = size_of_tree(tree).div_ceil(MIB) + 40; // FAT32 needs 33 MiB even when empty
+    let file = fs::File::create(image).unwrap();
+    file.set_len((partition + 2) * MIB).unwrap();
+    let table = format!("label: gpt\nstart=1MiB, size={partition}MiB, type=uefi, name=esp\n");
+    let script = image.with_extension("sfdisk");
+    fs::write(&script, table).unwrap();
+    let command = format!("sfdisk --quiet {} <{}", image.display(), script.display());
+    run("sh", ["-ec", &command]);
+
+    let inside = format!("{}@@1M", image.display());
+    let sectors = (partition * MIB / 512).to_string();
+    run(
+        "mformat",
+        ["-i", &inside, "-F", "-T", &sectors, "-v", "ESP", "::"],
+    );
+    for entry in fs::read_dir(tree).unwrap() {
+        let path = entry.unwrap().path();
+        run(
+            "mcopy",
+            [
+                "-i",
+                &inside,
+                "-s",
+                "-Q",
+                "-m",
+                path.to_str().unwrap(),
+                "::/",
+            ],
+        );
+    }
+}
+
+fn size_of_tree(tree: &Path) -> u64 {
+    fs::read_dir(tree)
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let kind = entry.metadata().unwrap();
+            if kind.is_dir() {
+                size_of_tree(&entry.path())
+            } else {
+                kind.len()
+            }
+        })
+        .sum()
+}
