@@ -3,7 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::companion::{NameRule, PathRule};
+use crate::companion::NameRule;
+use crate::target::PathRule;
 
 /// A file that is not what it should be, with the place where that shows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -179,3 +179,136 @@ fn section<'a>(file: &'a [u8], header: &'a ImageSectionHeader) -> Result<Section
     }
     Ok(Section { name, data })
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    use proptest::prelude::*;
+
+    /// A minimal PE32+ file for x86-64: headers, section table, then the sections without padding.
+    pub(crate) fn pe_file(sections: &[(&str, &[u8])]) -> Vec<u8> {
+        let count = u16::try_from(sections.len()).unwrap();
+        let mut file = vec![0; 64];
+        file[..2].copy_from_slice(b"MZ");
+        file[60] = 64;
+        file.extend(b"PE\0\0");
+        file.extend(0x8664_u16.to_le_bytes());
+        file.extend(count.to_le_bytes());
+        file.extend([0; 12]);
+        file.extend(112_u16.to_le_bytes());
+        file.extend([0; 2]);
+        file.extend(0x20b_u16.to_le_bytes());
+        file.extend([0; 110]);
+        let mut start = u32::try_from(file.len() + 40 * sections.len()).unwrap();
+        for (name, data) in sections {
+            let size = u32::try_from(data.len()).unwrap();
+            let mut padded = [0; 8];
+            padded[..name.len()].copy_from_slice(name.as_bytes());
+            file.extend(padded);
+            for field in [size, 0, size, start] {
+                file.extend(field.to_le_bytes());
+            }
+            file.extend([0; 16]);
+            start += size;
+        }
+        for (_, data) in sections {
+            file.extend(*data);
+        }
+        file
+    }
+
+    /// Where the header of the first section is in such a file.
+    const FIRST_SECTION: usize = 64 + 24 + 112;
+
+    #[test]
+    fn finds_sections_of_the_base_profile() {
+        let file = pe_file(&[
+            (".linux", b"kernel"),
+            (".osrel", b"first"),
+            (".osrel", b"second"),
+            (".pcrpkey", b"eight"),
+            (".profile", b"ID=other"),
+            (".cmdline", b"of the profile"),
+        ]);
+        let pe = Pe::parse(&file).unwrap();
+        assert_eq!(pe.architecture(), Some(Architecture::X86_64));
+        assert_eq!(pe.section(".linux"), Some(&b"kernel"[..]));
+        assert_eq!(pe.section(".osrel"), Some(&b"first"[..]));
+        assert_eq!(pe.section(".pcrpkey"), Some(&b"eight"[..]));
+        assert_eq!(pe.section(".cmdline"), None);
+        assert_eq!(pe.section(".profile"), None);
+    }
+
+    #[test]
+    fn leaves_the_padding_in_the_file() {
+        let mut file = pe_file(&[(".linux", b"kernel\0\0")]);
+        file[FIRST_SECTION + 8] = 6;
+        let pe = Pe::parse(&file).unwrap();
+        assert_eq!(pe.section(".linux"), Some(&b"kernel"[..]));
+    }
+
+    #[test]
+    fn reads_at_any_alignment() {
+        let mut shifted = vec![0];
+        shifted.extend(pe_file(&[(".linux", b"kernel")]));
+        let pe = Pe::parse(&shifted[1..]).unwrap();
+        assert_eq!(pe.section(".linux"), Some(&b"kernel"[..]));
+    }
+
+    #[test]
+    fn refuses_what_is_not_pe_or_damaged() {
+        let good = pe_file(&[(".linux", b"kernel"), (".text", b"code")]);
+        let damaged = |at: usize, byte: u8| {
+            let mut file = good.clone();
+            file[at] = byte;
+            file
+        };
+        for (file, expected) in [
+            (Vec::new(), "at byte 0: this is not a PE file"),
+            (b"#!/bin/sh\n".to_vec(), "at byte 0: this is not a PE file"),
+            (damaged(64, b'Q'), "at byte 0: this is not a PE file"),
+            (
+                damaged(88, 0),
+                "at byte 0: this is a PE file of an unknown kind, neither PE32 nor PE32+",
+            ),
+            (damaged(84, 8), "at byte 64: the PE headers are damaged"),
+            (damaged(70, 9), "at byte 200: the section table is cut off"),
+            // VirtualSize above what the file has, then data beyond its end.
+            (
+                damaged(FIRST_SECTION + 11, 255),
+                "at byte 280: section .linux is cut off",
+            ),
+            (
+                damaged(FIRST_SECTION + 22, 1),
+                "at byte 65816: section .linux is cut off",
+            ),
+        ] {
+            assert_eq!(Pe::parse(&file).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn does_not_judge_sections_of_others() {
+        let mut file = pe_file(&[(".linux", b"kernel"), (".bss", b"")]);
+        file[FIRST_SECTION + 40 + 11] = 255;
+        let pe = Pe::parse(&file).unwrap();
+        assert_eq!(pe.section(".bss"), None);
+    }
+
+    proptest! {
+        /// Any bytes, and any damage to a good file, are read or refused.
+        #[test]
+        fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..400), at in 0_usize..320, byte: u8) {
+            let _ = Pe::parse(&bytes);
+            let mut file = pe_file(&[(".linux", b"kernel"), (".initrd", b"initrd")]);
+            if let Some(place) = file.get_mut(at) {
+                *place = byte;
+            }
+            if let Ok(pe) = Pe::parse(&file) {
+                prop_assert!(pe.section(".linux").is_none_or(|data| data.len() <= file.len()));
+            }
+            let _ = Pe::parse(&file[..at.min(file.len())]);
+        }
+    }
+}

@@ -72,3 +72,41 @@ impl<'a> Uki<'a> {
 fn until_nul(text: &[u8]) -> &[u8] {
     text.split(|&byte| byte == 0).next().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pe::tests::pe_file;
+
+    #[test]
+    fn reads_the_parts_of_a_uki() {
+        let file = pe_file(&[
+            (".linux", b"kernel"),
+            (".initrd", b"cpio"),
+            (".osrel", b"ID=vendor\n"),
+            (".uname", b"6.18.0\0\0"),
+            (".cmdline", b"quiet"),
+        ]);
+        let uki = Uki::parse(&file).unwrap();
+        assert_eq!(uki.initrd().unwrap(), b"cpio");
+        assert_eq!(uki.osrel(), Some(&b"ID=vendor\n"[..]));
+        assert_eq!(uki.uname(), Some(&b"6.18.0"[..]));
+        assert_eq!(uki.cmdline(), Some(&b"quiet"[..]));
+        assert_eq!(uki.section(".splash"), None);
+        assert_eq!(uki.architecture(), Some(Architecture::X86_64));
+    }
+
+    #[test]
+    fn says_what_is_missing() {
+        let addon = pe_file(&[(".cmdline", b"quiet")]);
+        assert_eq!(
+            Uki::parse(&addon).unwrap_err().to_string(),
+            "not a UKI: it has no .linux section"
+        );
+        let bare = pe_file(&[(".linux", b"kernel")]);
+        assert_eq!(
+            Uki::parse(&bare).unwrap().initrd().unwrap_err().to_string(),
+            "not a UKI: it has no .initrd section"
+        );
+    }
+}

@@ -1,0 +1,283 @@
+//! Placing and removing in a temporary directory.
+
+use super::*;
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use crate::{Companion, Target};
+
+/// Every path with its content, `None` for a directory.
+fn tree(root: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    let mut left = vec![root.to_owned()];
+    while let Some(directory) = left.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let content = path.is_file().then(|| fs::read(&path).unwrap());
+            if content.is_none() {
+                left.push(path.clone());
+            }
+            found.insert(path, content);
+        }
+    }
+    found
+}
+
+fn esp() -> (TempDir, Esp) {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir_all(directory.path().join("EFI/Linux")).unwrap();
+    fs::write(directory.path().join("EFI/Linux/a+3-0.efi"), "uki").unwrap();
+    let esp = Esp::at(directory.path()).unwrap();
+    (directory, esp)
+}
+
+fn uki(path: &str) -> Target {
+    Target::Uki(path.parse().unwrap())
+}
+
+fn files(list: &[(&str, &str)]) -> Vec<Companion> {
+    list.iter()
+        .map(|(name, content)| Companion::new(name.parse().unwrap(), (*content).into()).unwrap())
+        .collect()
+}
+
+fn names(list: &[&str]) -> Vec<String> {
+    list.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn places_and_removes_to_the_same_bytes() {
+    let (directory, esp) = esp();
+    let before = tree(directory.path());
+    let target = uki("/EFI/Linux/a.efi");
+    let wanted = || files(&[("k.cred", "one"), ("e.sysext.raw", "image")]);
+
+    let changes = esp.place(&target, wanted()).unwrap();
+    assert_eq!(
+        changes.to_string(),
+        "add      EFI/Linux/a.efi.extra.d/e.sysext.raw (5 bytes)\n\
+         add      EFI/Linux/a.efi.extra.d/k.cred (3 bytes)\n"
+    );
+    assert_eq!(tree(directory.path()), before, "planning changes nothing");
+    changes.apply(&esp).unwrap();
+
+    let placed = directory.path().join("EFI/Linux/a.efi.extra.d");
+    let mut expected = before.clone();
+    expected.insert(placed.clone(), None);
+    expected.insert(placed.join("k.cred"), Some(b"one".to_vec()));
+    expected.insert(placed.join("e.sysext.raw"), Some(b"image".to_vec()));
+    assert_eq!(tree(directory.path()), expected);
+
+    let again = esp.place(&target, wanted()).unwrap();
+    assert!(again.is_empty());
+    again.apply(&esp).unwrap();
+    assert_eq!(tree(directory.path()), expected);
+
+    let all = names(&["k.cred", "e.sysext.raw"]);
+    let removal = esp.remove(&uki("EFI/Linux/a+2-1.efi"), &all).unwrap();
+    removal.apply(&esp).unwrap();
+    assert_eq!(tree(directory.path()), before);
+
+    let gone = esp.remove(&target, &all).unwrap();
+    assert!(gone.is_empty());
+    assert_eq!(
+        gone.to_string(),
+        "absent   EFI/Linux/a.efi.extra.d/e.sysext.raw\n\
+         absent   EFI/Linux/a.efi.extra.d/k.cred\n"
+    );
+}
+
+#[test]
+fn replaces_and_keeps() {
+    let (directory, esp) = esp();
+    let first = files(&[("a.cred", "old"), ("b.cred", "same"), ("c.raw", "12345")]);
+    esp.place(&Target::Global, first)
+        .unwrap()
+        .apply(&esp)
+        .unwrap();
+    let second = files(&[
+        ("a.cred", "newer"),
+        ("b.cred", "same"),
+        ("c.raw", "12346"),
+        ("d.addon.efi", "pe"),
+    ]);
+    let changes = esp.place(&Target::Global, second).unwrap();
+    assert_eq!(
+        changes.to_string(),
+        "add      loader/addons/d.addon.efi (2 bytes)\n\
+         replace  loader/credentials/a.cred (3 bytes, now 5)\n\
+         replace  loader/extensions/c.raw (5 bytes, now 5)\n\
+         keep     loader/credentials/b.cred (4 bytes)\n"
+    );
+    changes.apply(&esp).unwrap();
+    let content = |path: &str| fs::read(directory.path().join(path)).unwrap();
+    assert_eq!(content("loader/credentials/a.cred"), b"newer");
+    assert_eq!(content("loader/extensions/c.raw"), b"12346");
+    assert_eq!(content("loader/addons/d.addon.efi"), b"pe");
+}
+
+#[test]
+fn credentials_are_for_root_alone() {
+    let (directory, esp) = esp();
+    let wanted = files(&[("a.cred", ""), ("b.raw", "")]);
+    esp.place(&Target::Global, wanted)
+        .unwrap()
+        .apply(&esp)
+        .unwrap();
+    let mode = |path: &str| {
+        let metadata = fs::metadata(directory.path().join(path)).unwrap();
+        metadata.permissions().mode() & 0o777
+    };
+    assert_eq!(mode("loader/credentials/a.cred"), 0o600);
+    assert_eq!(mode("loader/extensions/b.raw") & 0o600, 0o600);
+}
+
+#[test]
+fn refuses_what_fat_or_the_stub_would_confuse() {
+    let (directory, esp) = esp();
+    let root = directory.path();
+    let here = "EFI/Linux/a.efi.extra.d";
+    fs::create_dir_all(root.join(here).join("dir.cred")).unwrap();
+    fs::write(root.join(here).join("Key.cred"), "").unwrap();
+    fs::write(root.join("EFI/Linux/x+y+3.efi"), "").unwrap();
+    std::os::unix::fs::symlink("/etc", root.join("loader")).unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", root.join(here).join("l.cred")).unwrap();
+    let before = tree(&root.join("EFI"));
+
+    let a = uki("EFI/Linux/a.efi");
+    let shown = root.display();
+    for (target, list, expected) in [
+        (&a, &["key.cred"][..], "`key.cred` and `Key.cred` differ only in case, which FAT does not tell apart".to_owned()),
+        (&a, &["x.raw", "X.raw"], "`x.raw` and `X.raw` differ only in case, which FAT does not tell apart".to_owned()),
+        (&a, &["x.raw", "x.raw"], "`x.raw` is given twice".to_owned()),
+        (&a, &["dir.cred"], format!("`{shown}/{here}/dir.cred` is not a regular file")),
+        (&a, &["l.cred"], format!("`{shown}/{here}/l.cred` is a symbolic link, which is not followed")),
+        (&Target::Global, &["x.cred"], format!("`{shown}/loader` is a symbolic link, which is not followed")),
+        (&uki("EFI/Linux/b.efi"), &["x.cred"], format!("there is no UKI `EFI/Linux/b.efi` on the ESP `{shown}`")),
+        (&uki("EFI/Linux/x+y.efi"), &["x.cred"], format!("there is no UKI `EFI/Linux/x+y.efi` on the ESP `{shown}`")),
+        (
+            &uki("EFI/Linux/x+y+3.efi"),
+            &["x.cred"],
+            "`EFI/Linux/x+y+3.efi` cannot be the path of a UKI: the stub does not see its boot counter behind an earlier `+`, so its companions would be lost at the next try".to_owned(),
+        ),
+    ] {
+        let list: Vec<_> = list.iter().map(|name| (*name, "")).collect();
+        let refused = esp.place(target, files(&list)).unwrap_err();
+        assert_eq!(refused.to_string(), expected);
+    }
+    for (name, expected) in [
+        (
+            "../a.cred",
+            "`../a.cred` cannot be a companion: it is a path, not a file name",
+        ),
+        (
+            "a.txt",
+            "`a.txt` cannot be a companion: it ends in none of .cred, .sysext.raw, .raw, .confext.raw and .addon.efi",
+        ),
+    ] {
+        let refused = esp.remove(&a, &names(&[name])).unwrap_err();
+        assert_eq!(refused.to_string(), expected);
+    }
+    assert_eq!(tree(&root.join("EFI")), before);
+}
+
+#[test]
+fn finds_names_in_any_case_as_fat_does() {
+    let (directory, esp) = esp();
+    let here = directory.path().join("EFI/Linux/A.efi.extra.d");
+    fs::create_dir(&here).unwrap();
+    fs::write(here.join("KEY.CRED"), "").unwrap();
+    let changes = esp
+        .remove(&uki("efi/LINUX/A.EFI"), &names(&["key.cred"]))
+        .unwrap();
+    assert_eq!(
+        changes.to_string(),
+        "remove   EFI/Linux/A.efi.extra.d/KEY.CRED (0 bytes)\n"
+    );
+    let addition = esp
+        .place(&uki("efi/linux/a.efi"), files(&[("k.cred", "")]))
+        .unwrap();
+    assert_eq!(
+        addition.to_string(),
+        "add      EFI/Linux/A.efi.extra.d/k.cred (0 bytes)\n"
+    );
+}
+
+#[test]
+fn a_failure_while_writing_leaves_nothing() {
+    let (directory, esp) = esp();
+    let wanted = files(&[("a.addon.efi", "1"), ("k.cred", "2")]);
+    let changes = esp.place(&Target::Global, wanted).unwrap();
+    // Somebody puts a file where the second directory has to go.
+    fs::create_dir(directory.path().join("loader")).unwrap();
+    fs::write(directory.path().join("loader/credentials"), "").unwrap();
+    let before = tree(directory.path());
+    let failed = changes.apply(&esp).unwrap_err().to_string();
+    let path = directory.path().join("loader/credentials/k.cred");
+    assert_eq!(failed, format!("cannot write `{}`", path.display()));
+    assert_eq!(tree(directory.path()), before);
+}
+
+#[test]
+fn a_failure_while_renaming_leaves_whole_files_only() {
+    let (directory, esp) = esp();
+    let wanted = files(&[("a.cred", "1"), ("b.cred", "2"), ("c.cred", "3")]);
+    let changes = esp.place(&Target::Global, wanted).unwrap();
+    let here = directory.path().join("loader/credentials");
+    fs::create_dir_all(here.join("b.cred")).unwrap();
+    let mut expected = tree(directory.path());
+    expected.insert(here.join("a.cred"), Some(b"1".to_vec()));
+    let failed = changes.apply(&esp).unwrap_err().to_string();
+    assert_eq!(
+        failed,
+        format!("cannot write `{}`", here.join("b.cred").display())
+    );
+    assert_eq!(tree(directory.path()), expected);
+}
+
+#[test]
+fn keeps_a_directory_that_holds_something_else() {
+    let (directory, esp) = esp();
+    let target = uki("EFI/Linux/a.efi");
+    esp.place(&target, files(&[("a.cred", "")]))
+        .unwrap()
+        .apply(&esp)
+        .unwrap();
+    let other = directory.path().join("EFI/Linux/a.efi.extra.d/README.txt");
+    fs::write(&other, "").unwrap();
+    esp.remove(&target, &names(&["a.cred"]))
+        .unwrap()
+        .apply(&esp)
+        .unwrap();
+    assert_eq!(
+        tree(other.parent().unwrap()),
+        BTreeMap::from([(other, Some(Vec::new()))])
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Whatever is placed reads back equal, and removing it leaves the ESP as it was.
+    #[test]
+    fn there_and_back(set in prop::collection::btree_map("[a-z]{1,3}", prop::collection::vec(any::<u8>(), 0..200_000), 1..5)) {
+        let (directory, esp) = esp();
+        let before = tree(directory.path());
+        let target = uki("EFI/Linux/a.efi");
+        let list = set.iter().map(|(stem, content)| {
+            Companion::new(format!("{stem}.cred").parse().unwrap(), content.clone()).unwrap()
+        });
+        esp.place(&target, list.clone().collect()).unwrap().apply(&esp).unwrap();
+        prop_assert!(esp.place(&target, list.clone().collect()).unwrap().is_empty());
+        for file in list {
+            let placed = directory.path().join(file.path(&target));
+            prop_assert_eq!(fs::read(placed).unwrap(), file.content());
+        }
+        let names: Vec<String> = set.keys().map(|stem| format!("{stem}.cred")).collect();
+        esp.remove(&target, &names).unwrap().apply(&esp).unwrap();
+        prop_assert_eq!(tree(directory.path()), before);
+    }
+}
