@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::Finding;
+
 /// Why a tree could not be read, or an image not be built, read or verified.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -43,9 +45,71 @@ pub enum Error {
     /// Bytes that break their format.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// A finished image could not be read.
+    #[error("cannot read the image")]
+    ReadImage {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A name, UUID, architecture or the like that cannot be one.
+    #[error("{what}")]
+    Value {
+        /// The rule, with the text that breaks it.
+        what: String,
+    },
+    /// An image, or what should become one, breaks the rules.
+    #[error("{}", summary(findings))]
+    Refused {
+        /// The reasons, the first that was found first; at least one.
+        findings: Vec<Finding>,
+    },
+    /// A certificate that cannot be read, or that is not for signatures both the kernel and systemd take.
+    #[error("not a usable certificate: {what}")]
+    Certificate {
+        /// The reason.
+        what: String,
+    },
+    /// A private key that cannot be read or used. Which half of an encrypted one was wrong is not said.
+    #[error("not a usable private key: {what}")]
+    PrivateKey {
+        /// The reason.
+        what: String,
+    },
+    /// The private key is encrypted and no passphrase was given.
+    #[error("the private key is encrypted and needs a passphrase")]
+    PassphraseNeeded,
+    /// The certificate speaks of another key.
+    #[error("the private key ({key}) is not that of the certificate `{subject}` ({certificate})")]
+    KeyMismatch {
+        /// Kind and fingerprint of the private key's public half.
+        key: String,
+        /// Whom the certificate names.
+        subject: String,
+        /// Kind and fingerprint of the certificate's key.
+        certificate: String,
+    },
+}
+
+/// The first reason, and how many more there are.
+fn summary(findings: &[Finding]) -> String {
+    match findings {
+        [] => "refused".into(),
+        [only] => only.to_string(),
+        [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
+    }
 }
 
 impl Error {
+    /// An [`Error::Write`].
+    pub(crate) fn write(source: io::Error) -> Self {
+        Self::Write { source }
+    }
+
+    /// An [`Error::Value`].
+    pub(crate) fn value(what: impl Into<String>) -> Self {
+        Self::Value { what: what.into() }
+    }
+
     /// An [`Error::Entry`] for a path of a tree, which may hold any bytes.
     pub(crate) fn entry(path: &[u8], what: impl Into<Cow<'static, str>>) -> Self {
         let path = String::from_utf8_lossy(path).into_owned();
