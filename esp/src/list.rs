@@ -15,9 +15,9 @@ pub struct Entry {
     pub target: Target,
     /// From the root of the ESP, without a leading slash. Bytes that are not UTF-8 are replaced.
     pub path: String,
-    /// What the stub takes it for, `None` if it leaves it alone.
+    /// What the stub takes a file of that name for, `None` if it leaves it alone everywhere.
     pub kind: Option<Kind>,
-    /// Its size in bytes.
+    /// Its size in bytes, 0 for what is not a regular file.
     pub size: u64,
     /// Why it has no effect, if it has none.
     pub note: Option<Note>,
@@ -158,18 +158,22 @@ impl Esp {
         } else {
             Err(Note::NotAFile)
         };
-        let taken = taken.and_then(|kind| in_its_place(kind, target, path));
-        let taken = obstacle.map_or(taken, Err);
-        let note = match &taken {
-            Ok(kind) => ignored_by_initrd(*kind, &name.to_string_lossy(), metadata.len()),
-            Err(note) => Some(note.clone()),
-        };
+        let kind = taken.as_ref().ok().copied();
+        let without_effect = obstacle.or_else(|| match taken {
+            Ok(kind) => misplaced(kind, target, path)
+                .or_else(|| ignored_by_initrd(kind, &name.to_string_lossy(), metadata.len())),
+            Err(note) => Some(note),
+        });
         Ok(Entry {
             target: target.clone(),
             path: self.relative(path),
-            kind: taken.ok(),
-            size: metadata.len(),
-            note,
+            kind,
+            size: if metadata.is_file() {
+                metadata.len()
+            } else {
+                0
+            },
+            note: without_effect,
         })
     }
 }
@@ -177,16 +181,14 @@ impl Esp {
 /// Directories below one another; more than any boot loader makes.
 const DEEPEST: usize = 16;
 
-fn in_its_place(kind: Kind, target: &Target, path: &Path) -> Result<Kind, Note> {
-    let wanted = Path::new(kind.global_directory()).file_name();
+fn misplaced(kind: Kind, target: &Target, path: &Path) -> Option<Note> {
+    let wanted = kind.global_directory();
     let directory = path.parent().and_then(Path::file_name);
-    let same = wanted
+    let same = Path::new(wanted)
+        .file_name()
         .zip(directory)
         .is_some_and(|(wanted, directory)| wanted.eq_ignore_ascii_case(directory));
-    if *target == Target::Global && !same {
-        return Err(Note::BelongsIn(kind.global_directory()));
-    }
-    Ok(kind)
+    (*target == Target::Global && !same).then_some(Note::BelongsIn(wanted))
 }
 
 fn ignored_by_initrd(kind: Kind, name: &str, size: u64) -> Option<Note> {
@@ -252,7 +254,7 @@ mod tests {
         let expected = [
             (
                 "EFI/Linux/a+3-0.efi.extra.d/decoy.cred".to_owned(),
-                None,
+                credential,
                 Some(Note::Counter),
             ),
             (
@@ -276,12 +278,12 @@ mod tests {
             (format!("{here}/x.ADDON.efi"), Some(Kind::Addon), None),
             (
                 "tok/gone.efi.extra.d/lost.raw".to_owned(),
-                None,
+                Some(Kind::Extension),
                 Some(Note::NoUki),
             ),
             (
                 "loader/credentials/e.raw".to_owned(),
-                None,
+                Some(Kind::Extension),
                 Some(Note::BelongsIn("loader/extensions")),
             ),
             ("loader/credentials/g.cred".to_owned(), credential, None),
@@ -292,7 +294,7 @@ mod tests {
             ),
             (
                 "loader/extensions/g.cred".to_owned(),
-                None,
+                credential,
                 Some(Note::BelongsIn("loader/credentials")),
             ),
         ];
