@@ -163,6 +163,9 @@ fn assert_companions_took_effect(report: &Report) {
     );
     // Of the base initrd: dracut leaves out the files its last step reads. The storage root key is set up all the same.
     let failed = report.fact("failed-units");
-    let failed: Vec<&str> = failed.lines().filter_map(|line| line.split(' ').next()).collect();
+    let failed: Vec<&str> = failed
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
     assert_eq!(failed, ["systemd-tpm2-setup-early.service"]);
 }

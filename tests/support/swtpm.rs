@@ -3,6 +3,7 @@
 //! There is no resource manager behind it, so what a client leaves behind stays and can be counted.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -121,6 +122,15 @@ impl Swtpm {
             .into_iter()
             .flat_map(|kind| self.handles(kind))
             .collect()
+    }
+
+    /// Fails when `client`, the only one since the last flush, left anything behind.
+    pub(crate) fn assert_tidy(&self, client: &dyn Display) {
+        let leftovers = self.leftovers();
+        assert!(
+            leftovers.is_empty(),
+            "{client}: left in the TPM: {leftovers:x?}"
+        );
     }
 
     /// TPM2_FlushContext of everything [`Self::leftovers`] finds: the real systemd leaves some after a failure.

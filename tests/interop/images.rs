@@ -1,0 +1,237 @@
+//! Our extension images through every real checker: systemd-dissect, sfdisk, fsck.erofs, veritysetup, openssl and the
+//! kernel's own mount, compared with the tree they were built from.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod snapshot;
+mod trees;
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use snapshot::snapshot;
+use support::systemd::{Room, Systemd};
+use support::{succeed, text, ukikit, vector};
+use tempfile::TempDir;
+
+/// What the initrd demands of an image that lies beside the UKI.
+const INITRD_POLICY: &str = "--image-policy=root=signed+absent:usr=signed+absent";
+
+/// A signing key and its certificate.
+struct Signer {
+    name: &'static str,
+    key: PathBuf,
+    certificate: PathBuf,
+}
+
+#[test]
+fn every_checker_accepts_every_kind_of_key() {
+    let Some(systemd) = Systemd::find(262) else {
+        return;
+    };
+    let place = TempDir::new().unwrap();
+    let tree = place.path().join("tree");
+    trees::small(&tree);
+    for signer in [
+        vector_signer("rsa2048"),
+        vector_signer("p256"),
+        p384_signer(place.path()),
+    ] {
+        let room = systemd.room();
+        build(&tree, &signer, &room.path("feature.sysext.raw"));
+        check(&room, &signer);
+    }
+}
+
+#[test]
+fn the_kernel_and_fsck_read_back_the_whole_tree() {
+    let Some(systemd) = Systemd::find(262) else {
+        return;
+    };
+    let place = TempDir::new().unwrap();
+    let tree = place.path().join("tree");
+    trees::everything(&tree);
+    let room = systemd.room();
+    let signer = vector_signer("rsa2048");
+    build(&tree, &signer, &room.path("feature.sysext.raw"));
+    check(&room, &signer);
+
+    let expected = snapshot(&tree);
+    assert_eq!(snapshot(&mounted(&room)), expected);
+    assert_eq!(snapshot(&extracted(&room)), expected);
+}
+
+#[test]
+fn the_same_tree_gives_the_same_bytes_whoever_builds_it() {
+    let Some(_) = Systemd::find(262) else { return };
+    let place = TempDir::new().unwrap();
+    fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
+    let (tree, other) = (place.path().join("tree"), place.path().join("other"));
+    trees::everything(&tree);
+    trees::copy_in_reverse(&tree, &other);
+    // Both users must get at the program, the key and the certificate.
+    let program = place.path().join("ukikit");
+    fs::copy(env!("CARGO_BIN_EXE_ukikit"), &program).unwrap();
+    let signer = vector_signer("rsa2048");
+    let key = place.path().join("key");
+    fs::copy(&signer.key, &key).unwrap();
+    fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
+    let signer = Signer { key, ..signer };
+
+    let images =
+        ["first", "second", "third"].map(|name| place.path().join(name).join("feature.sysext.raw"));
+    for image in &images {
+        let directory = image.parent().unwrap();
+        fs::create_dir(directory).unwrap();
+        fs::set_permissions(directory, Permissions::from_mode(0o777)).unwrap();
+    }
+    build(&tree, &signer, &images[0]);
+    build(&other, &signer, &images[1]);
+    let mut nobody = Command::new("setpriv");
+    nobody
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&program);
+    succeed(
+        "ukikit as another user",
+        build_command(nobody, &tree, &signer, &images[2])
+            .output()
+            .unwrap(),
+    );
+
+    let bytes = images.map(|image| fs::read(image).unwrap());
+    assert!(
+        bytes[0] == bytes[1],
+        "another listing order gives other bytes"
+    );
+    assert!(bytes[0] == bytes[2], "another user gives other bytes");
+}
+
+fn build(tree: &Path, signer: &Signer, image: &Path) {
+    let output = build_command(ukikit(), tree, signer, image)
+        .output()
+        .unwrap();
+    succeed(&format!("ext build with {}", signer.name), output);
+}
+
+fn build_command(mut program: Command, tree: &Path, signer: &Signer, image: &Path) -> Command {
+    program.args(["ext", "build", "--name=feature"]);
+    for (option, path) in [
+        ("output", image),
+        ("tree", tree),
+        ("private-key", &signer.key),
+        ("certificate", &signer.certificate),
+    ] {
+        program.arg(format!("--{option}={}", path.display()));
+    }
+    program
+}
+
+/// Runs the checkers over `feature.sysext.raw` of the room, and leaves its pieces there: `data`, `hash`.
+fn check(room: &Room, signer: &Signer) {
+    let image = "feature.sysext.raw";
+    let pass = |program: &str, arguments: &[&str]| {
+        text(&succeed(
+            &format!("{program} ({})", signer.name),
+            room.run(program, arguments),
+        ))
+    };
+    pass("systemd-dissect", &["--validate", INITRD_POLICY, image]);
+    let seen: Value =
+        serde_json::from_str(&pass("systemd-dissect", &["--json=short", image])).unwrap();
+    assert_eq!(seen["useInitRDSystemExtension"], true, "{seen}");
+    let data = seen["mounts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|mount| mount["designator"] == "root");
+    assert_eq!(data.unwrap()["verity"], "signed", "{seen}");
+
+    let verified = pass("sfdisk", &["--verify", image]);
+    assert!(verified.contains("No errors detected"), "{verified}");
+    let signature = split(room, image, &pass("sfdisk", &["--json", image]));
+    let root_hash = signature["rootHash"].as_str().unwrap();
+    pass("veritysetup", &["verify", "data", "hash", root_hash]);
+    pass("fsck.erofs", &["data"]);
+
+    fs::copy(&signer.certificate, room.path("certificate")).unwrap();
+    room.write("root-hash", root_hash.as_bytes());
+    room.write(
+        "signature",
+        &STANDARD
+            .decode(signature["signature"].as_str().unwrap())
+            .unwrap(),
+    );
+    let smime = "smime -verify -binary -inform DER -in signature -content root-hash -certfile certificate -nointern -noverify";
+    pass("openssl", &smime.split(' ').collect::<Vec<_>>());
+}
+
+/// Writes the partitions to `data` and `hash`, and returns the JSON of the third.
+fn split(room: &Room, image: &str, table: &str) -> Value {
+    let image = room.read(image);
+    let table: Value = serde_json::from_str(table).unwrap();
+    let partitions = table["partitiontable"]["partitions"].as_array().unwrap();
+    let content = |index: usize| {
+        let number = |field: &str| {
+            usize::try_from(partitions[index][field].as_u64().unwrap()).unwrap() * 512
+        };
+        let start = number("start");
+        &image[start..start + number("size")]
+    };
+    assert_eq!(partitions.len(), 3);
+    room.write("data", content(0));
+    room.write("hash", content(1));
+    let signature = content(2).split(|&byte| byte == 0).next().unwrap();
+    serde_json::from_slice(signature).unwrap()
+}
+
+/// What the kernel reads from the data partition, copied out of the mount with everything it has.
+fn mounted(room: &Room) -> PathBuf {
+    let script = "mkdir mount kernel; mount -t erofs -o ro,loop data mount; cp -a mount/. kernel/";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-euc", script]);
+    succeed(
+        "mount",
+        command.current_dir(room.directory()).output().unwrap(),
+    );
+    room.path("kernel")
+}
+
+/// What fsck.erofs extracts from it.
+fn extracted(room: &Room) -> PathBuf {
+    let arguments = ["--extract=fsck", "--preserve", "--xattrs", "data"];
+    succeed("fsck.erofs --extract", room.run("fsck.erofs", &arguments));
+    room.path("fsck")
+}
+
+fn vector_signer(name: &'static str) -> Signer {
+    let keys = vector("ddi/keys");
+    Signer {
+        name,
+        key: keys.join(format!("{name}.key")),
+        certificate: keys.join(format!("{name}.crt")),
+    }
+}
+
+fn p384_signer(place: &Path) -> Signer {
+    let [key, certificate] = ["p384.key", "p384.crt"].map(|name| place.join(name));
+    let arguments = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-384 -sha384 -nodes -days 30 -subj /CN=test";
+    let mut openssl = Command::new("openssl");
+    openssl
+        .args(arguments.split(' '))
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate);
+    succeed("openssl req", openssl.output().unwrap());
+    Signer {
+        name: "p384",
+        key,
+        certificate,
+    }
+}
