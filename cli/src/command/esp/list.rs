@@ -1,0 +1,122 @@
+//! `ukikit esp list`
+
+use std::fmt;
+use std::fs;
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+use ukikit_creds::{Encoding, EncryptedCredential};
+use ukikit_esp::{Entry, Esp, Kind, Target};
+
+use super::{Root, Whose, hint_at_ukis};
+use crate::output::{Json, Output};
+
+#[derive(Debug, Args)]
+#[command(mut_group("Whose", |group| group.required(false)))]
+pub(crate) struct List {
+    #[command(flatten)]
+    root: Root,
+    #[command(flatten)]
+    whose: Option<Whose>,
+    /// Print the companions as JSON
+    #[arg(long, value_enum, value_name = "FORM", default_value_t)]
+    json: Json,
+}
+
+impl List {
+    pub(crate) fn run(self, out: &mut Output) -> Result<()> {
+        let esp = self.root.open()?;
+        let only = self.whose.map(Whose::target);
+        let entries = esp
+            .list(only.as_ref())
+            .map_err(|error| hint_at_ukis(error, &esp))?;
+        let companions = entries.into_iter().map(|entry| row(entry, &esp)).collect();
+        let listing = Listing {
+            version: 1,
+            companions,
+        };
+        out.show(&listing, self.json)
+    }
+}
+
+/// The companions of an ESP, as a table for people.
+#[derive(Debug, Serialize)]
+struct Listing {
+    version: u32,
+    companions: Vec<Row>,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    target: Target,
+    path: String,
+    kind: Option<Kind>,
+    size: u64,
+    /// Why it has no effect, or not the one that is hoped for.
+    note: Option<String>,
+}
+
+fn row(entry: Entry, esp: &Esp) -> Row {
+    let note = match (&entry.note, entry.kind) {
+        (Some(note), _) => Some(note.to_string()),
+        (None, Some(Kind::Credential)) => note_on_credential(esp, &entry.path),
+        (None, _) => None,
+    };
+    Row {
+        target: entry.target,
+        path: entry.path,
+        kind: entry.kind,
+        size: entry.size,
+        note,
+    }
+}
+
+fn note_on_credential(esp: &Esp, path: &str) -> Option<String> {
+    let file = match fs::read(esp.root().join(path)) {
+        Ok(file) => file,
+        Err(error) => return Some(format!("cannot be read: {error}")),
+    };
+    let damage = EncryptedCredential::parse(&file, Encoding::Base64).err()?;
+    if EncryptedCredential::parse(&file, Encoding::Binary).is_ok() {
+        return Some("binary, which initrds of systemd 262 and later do not read".to_owned());
+    }
+    Some(format!("not an encrypted credential: {damage}"))
+}
+
+impl Row {
+    fn cells(&self) -> [String; 5] {
+        let name = self.path.rsplit('/').next().unwrap_or_default();
+        [
+            self.target.to_string(),
+            self.kind.map_or("-".to_owned(), |kind| kind.to_string()),
+            name.replace(char::is_control, "\u{fffd}"),
+            self.size.to_string(),
+            self.note.clone().unwrap_or_default(),
+        ]
+    }
+}
+
+const HEADINGS: [&str; 5] = ["TARGET", "KIND", "NAME", "SIZE", "NOTE"];
+
+impl fmt::Display for Listing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.companions.is_empty() {
+            return Ok(());
+        }
+        let mut table = vec![HEADINGS.map(str::to_owned)];
+        table.extend(self.companions.iter().map(Row::cells));
+        let mut widths = [0; 5];
+        for row in &table {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = cell.chars().count().max(*width);
+            }
+        }
+        let [target, kind, name, size, _] = widths;
+        for [t, k, n, s, note] in &table {
+            let line = format!("{t:target$}  {k:kind$}  {n:name$}  {s:>size$}  {note}");
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,87 @@
+//! `ukikit esp place`
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use ukikit_esp::{Companion, Esp, Name, Target, Uki};
+
+use super::verify::{Encoding, Expected};
+use super::{Root, Whose, apply, hint_at_ukis};
+use crate::output::{Json, Output};
+
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// Files to place, each under its own name: *.cred, *.sysext.raw, *.raw, *.confext.raw, *.addon.efi
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    root: Root,
+    #[command(flatten)]
+    whose: Whose,
+    /// Certificate, in PEM, that an image must be signed by [default: those in the initrd of the UKI]
+    #[arg(long, value_name = "FILE")]
+    certificate: Vec<PathBuf>,
+    /// How the credentials are written; initrds of systemd up to 261 want some of them binary
+    #[arg(long, value_enum, value_name = "ENCODING", default_value_t)]
+    encoding: Encoding,
+    /// Place also what was not verified, with a warning
+    #[arg(long)]
+    force: bool,
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the changes as JSON
+    #[arg(long, value_enum, value_name = "FORM", default_value_t)]
+    json: Json,
+}
+
+impl Place {
+    pub(crate) fn run(self, out: &mut Output) -> Result<()> {
+        let esp = self.root.open()?;
+        let target = self.whose.target();
+        let uki = read_uki(&esp, &target)?;
+        let expected = Expected {
+            encoding: self.encoding,
+            certificates: &self.certificate,
+            uki: uki.as_deref(),
+        };
+        let files = read_files(&self.files)?;
+        for file in &files {
+            match expected.verify(file) {
+                Err(reason) if self.force => out.warning(format_args!("{reason:#}")),
+                verdict => verdict?,
+            }
+        }
+        let changes = esp.place(&target, files)?;
+        apply(&changes, &esp, self.dry_run, self.json, out)
+    }
+}
+
+/// The bytes of the UKI the companions are for, if they are for one.
+fn read_uki(esp: &Esp, target: &Target) -> Result<Option<Vec<u8>>> {
+    let Target::Uki(path) = target else {
+        return Ok(None);
+    };
+    let path = esp.uki(path).map_err(|error| hint_at_ukis(error, esp))?;
+    let file = read(&path)?;
+    Uki::parse(&file).with_context(|| format!("cannot use `{}`", path.display()))?;
+    Ok(Some(file))
+}
+
+fn read_files(paths: &[PathBuf]) -> Result<Vec<Companion>> {
+    paths
+        .iter()
+        .map(|path| {
+            // A name that is no name, such as `..`, is refused like any other bad one.
+            let name = path.file_name().unwrap_or(path.as_os_str());
+            let name: Name = name.to_string_lossy().parse()?;
+            Ok(Companion::new(name, read(path)?)?)
+        })
+        .collect()
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))
+}

@@ -1,0 +1,421 @@
+//! `ukikit esp` from outside: exact output, status and effect of every verb.
+
+#![cfg(test)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use assert_cmd::Command;
+use base64::Engine;
+use tempfile::TempDir;
+
+/// A credential sealed with the null key, made by systemd-creds 262.
+const CREDENTIAL: &str = "creds/cred/262-null-one.cred";
+const UKI: &str = "--uki=EFI/Linux/vendor.efi";
+
+/// A room with an ESP in it, as `esp/`: one UKI, boot counted. Commands run in the room.
+struct Room(TempDir);
+
+impl Room {
+    fn new() -> Self {
+        let room = Self(tempfile::tempdir().unwrap());
+        let uki = pe_file(&[(".linux", b"kernel"), (".initrd", b"")]);
+        room.write("esp/EFI/Linux/vendor+3-0.efi", &uki);
+        room
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: &[u8]) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    fn esp(&self, verb: &str, arguments: &[&str]) -> Output {
+        Command::cargo_bin("ukikit")
+            .unwrap()
+            .current_dir(self.0.path())
+            .args(["esp", verb, "--esp=esp"])
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+
+    /// Every file and directory of the ESP with its content.
+    fn tree(&self) -> Vec<(PathBuf, Option<Vec<u8>>)> {
+        let mut found = Vec::new();
+        collect(&self.path("esp"), &mut found);
+        found.sort();
+        found
+    }
+}
+
+fn collect(directory: &Path, found: &mut Vec<(PathBuf, Option<Vec<u8>>)>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, found);
+            found.push((path, None));
+        } else {
+            let content = fs::read(&path).unwrap();
+            found.push((path, Some(content)));
+        }
+    }
+}
+
+#[track_caller]
+fn assert_done(output: &Output, stdout: &str, stderr: &str) {
+    assert_eq!(String::from_utf8_lossy(&output.stderr), stderr);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), stdout);
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[track_caller]
+fn assert_failed(output: &Output, stderr: &str) {
+    assert_eq!(String::from_utf8_lossy(&output.stderr), stderr);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+fn vector(name: &str) -> Vec<u8> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors");
+    fs::read(root.join(name)).unwrap()
+}
+
+/// A PE32+ file for x86-64 with these sections and nothing else.
+fn pe_file(sections: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut file = vec![0; 64];
+    file[..2].copy_from_slice(b"MZ");
+    file[60] = 64;
+    file.extend(b"PE\0\0\x64\x86");
+    file.extend(u16::try_from(sections.len()).unwrap().to_le_bytes());
+    file.extend([0; 12]);
+    file.extend([112, 0, 0, 0, 0x0b, 0x02]);
+    file.extend([0; 110]);
+    let mut start = u32::try_from(file.len() + 40 * sections.len()).unwrap();
+    for (name, data) in sections {
+        let size = u32::try_from(data.len()).unwrap();
+        file.extend(name.bytes().chain([0; 8]).take(8));
+        for field in [size, 0, size, start] {
+            file.extend(field.to_le_bytes());
+        }
+        file.extend([0; 16]);
+        start += size;
+    }
+    file.extend(sections.iter().flat_map(|(_, data)| *data));
+    file
+}
+
+#[test]
+fn place_list_remove_and_everything_is_as_before() {
+    let room = Room::new();
+    room.write("demo.cred", &vector(CREDENTIAL));
+    let addon = pe_file(&[(".cmdline", b"quiet")]);
+    room.write("quiet.addon.efi", &addon);
+    let before = room.tree();
+    let files = [UKI, "demo.cred", "quiet.addon.efi"];
+
+    let plan = "add      EFI/Linux/vendor.efi.extra.d/demo.cred (134 bytes)\n\
+                add      EFI/Linux/vendor.efi.extra.d/quiet.addon.efi (245 bytes)\n";
+    let dry_run = [&files[..], &["--dry-run"]].concat();
+    assert_done(&room.esp("place", &dry_run), plan, "");
+    assert_eq!(room.tree(), before);
+
+    assert_done(&room.esp("place", &files), plan, "");
+    let placed = room.path("esp/EFI/Linux/vendor.efi.extra.d");
+    assert_eq!(
+        fs::read(placed.join("demo.cred")).unwrap(),
+        vector(CREDENTIAL)
+    );
+    assert_eq!(fs::read(placed.join("quiet.addon.efi")).unwrap(), addon);
+    let mode = fs::metadata(placed.join("demo.cred"))
+        .unwrap()
+        .permissions();
+    assert_eq!(mode.mode() & 0o777, 0o600);
+
+    let after = room.tree();
+    assert_done(
+        &room.esp("place", &files),
+        &plan.replace("add ", "keep"),
+        "",
+    );
+    assert_eq!(room.tree(), after);
+
+    let table = "TARGET                KIND        NAME             SIZE  NOTE\n\
+                 EFI/Linux/vendor.efi  credential  demo.cred         134\n\
+                 EFI/Linux/vendor.efi  addon       quiet.addon.efi   245\n";
+    assert_done(&room.esp("list", &[]), table, "");
+
+    let names = [UKI, "demo.cred", "quiet.addon.efi"];
+    let removal = plan.replace("add   ", "remove");
+    assert_done(
+        &room.esp("remove", &[&names[..], &["--dry-run"]].concat()),
+        &removal,
+        "",
+    );
+    assert_eq!(room.tree(), after);
+    assert_done(&room.esp("remove", &names), &removal, "");
+    assert_eq!(room.tree(), before);
+    assert_done(
+        &room.esp("remove", &names),
+        "absent   EFI/Linux/vendor.efi.extra.d/demo.cred\n\
+         absent   EFI/Linux/vendor.efi.extra.d/quiet.addon.efi\n",
+        "",
+    );
+    assert_done(&room.esp("list", &[]), "", "");
+}
+
+#[test]
+fn what_cannot_be_verified_is_not_placed() {
+    let room = Room::new();
+    room.write("text.cred", b"secret!");
+    room.write("binary.cred", &binary(&vector(CREDENTIAL)));
+    room.write("big.cred", &vec![b'A'; 1024 * 1024 + 1]);
+    room.write("none.addon.efi", &pe_file(&[(".sbat", b"sbat,1")]));
+    room.write("uki.addon.efi", &pe_file(&[(".linux", b"kernel")]));
+    room.write("junk.addon.efi", b"junk");
+    let before = room.tree();
+    for (file, reason) in [
+        ("text.cred", "at byte 6: not a Base64 character\n"),
+        (
+            "binary.cred",
+            "at byte 0: not a Base64 character\n\n\
+             hint: this is a binary credential; for an initrd of systemd up to 261 add --encoding=binary\n",
+        ),
+        (
+            "big.cred",
+            "it has 1048577 bytes, and PID 1 takes credentials of up to 1 MiB\n",
+        ),
+        (
+            "none.addon.efi",
+            "it has none of the sections .cmdline, .dtb, .dtbauto, .initrd, .ucode\n",
+        ),
+        (
+            "uki.addon.efi",
+            "it has a .linux section, so it is a UKI and not an addon\n",
+        ),
+        ("junk.addon.efi", "at byte 0: this is not a PE file\n"),
+    ] {
+        let refused = room.esp("place", &[UKI, file]);
+        assert_failed(
+            &refused,
+            &format!("error: cannot verify `{file}`: {reason}"),
+        );
+    }
+    assert_eq!(room.tree(), before);
+}
+
+#[test]
+fn force_and_encoding_say_what_they_let_through() {
+    let room = Room::new();
+    room.write("text.cred", b"secret!");
+    room.write("binary.cred", &binary(&vector(CREDENTIAL)));
+    assert_done(
+        &room.esp("place", &["--global", "--force", "text.cred"]),
+        "add      loader/credentials/text.cred (7 bytes)\n",
+        "warning: cannot verify `text.cred`: at byte 6: not a Base64 character\n",
+    );
+    assert_done(
+        &room.esp("place", &["--global", "--encoding=binary", "binary.cred"]),
+        "add      loader/credentials/binary.cred (97 bytes)\n",
+        "",
+    );
+    assert_done(
+        &room.esp("list", &["--global"]),
+        "TARGET  KIND        NAME         SIZE  NOTE\n\
+         global  credential  binary.cred    97  binary, which initrds of systemd 262 and later do not read\n\
+         global  credential  text.cred       7  not an encrypted credential: at byte 6: not a Base64 character\n",
+        "",
+    );
+}
+
+#[test]
+fn places_for_all_and_tells_programs() {
+    let room = Room::new();
+    room.write("demo.cred", &vector(CREDENTIAL));
+    let change = |action: &str, before: &str, after: &str, applied: bool| {
+        format!(
+            "{{\"version\":1,\"applied\":{applied},\"changes\":[{{\"action\":\"{action}\",\
+             \"path\":\"loader/credentials/demo.cred\",\"kind\":\"credential\",\
+             \"before\":{before},\"after\":{after}}}]}}\n"
+        )
+    };
+    let place = ["--global", "demo.cred", "--json=short"];
+    assert_done(
+        &room.esp("place", &place),
+        &change("add", "null", "134", true),
+        "",
+    );
+    assert_done(
+        &room.esp("place", &place),
+        &change("keep", "134", "134", true),
+        "",
+    );
+    room.write("esp/loader/credentials/demo.cred", b"other");
+    let dry_run = [&place[..], &["--dry-run"]].concat();
+    assert_done(
+        &room.esp("place", &dry_run),
+        &change("replace", "5", "134", false),
+        "",
+    );
+    assert_done(
+        &room.esp("place", &place),
+        &change("replace", "5", "134", true),
+        "",
+    );
+    assert_done(
+        &room.esp("list", &["--json=short"]),
+        "{\"version\":1,\"companions\":[{\"target\":\"global\",\"path\":\"loader/credentials/demo.cred\",\
+         \"kind\":\"credential\",\"size\":134,\"note\":null}]}\n",
+        "",
+    );
+    assert_done(
+        &room.esp("remove", &place),
+        &change("remove", "134", "null", true),
+        "",
+    );
+    assert_done(
+        &room.esp("remove", &place),
+        &change("absent", "null", "null", true),
+        "",
+    );
+}
+
+#[test]
+fn one_sentence_for_each_mistake() {
+    let room = Room::new();
+    room.write("demo.cred", &vector(CREDENTIAL));
+    room.write("DEMO.CRED", &vector(CREDENTIAL));
+    room.write("notes.txt", b"");
+    room.write("again/demo.cred", &vector(CREDENTIAL));
+    room.write("esp/EFI/Linux/grub.efi", &pe_file(&[(".text", b"code")]));
+    room.write("esp/EFI/Linux/script.efi", b"#!/bin/sh\n");
+    room.write("esp/loader/credentials/Demo.cred", b"");
+    let no_suffix = "it ends in none of .cred, .sysext.raw, .raw, .confext.raw and .addon.efi";
+    let hint = "\nhint: --uki= takes a path from the root of the ESP, here \
+                EFI/Linux/grub.efi or EFI/Linux/script.efi or EFI/Linux/vendor+3-0.efi\n";
+    let before = room.tree();
+    for (verb, arguments, sentence) in [
+        (
+            "place",
+            &[UKI, "DEMO.CRED"][..],
+            "`DEMO.CRED` cannot be a companion: its suffix has to be `.cred`, in lower case\n"
+                .to_owned(),
+        ),
+        (
+            "place",
+            &[UKI, "notes.txt"],
+            format!("`notes.txt` cannot be a companion: {no_suffix}\n"),
+        ),
+        (
+            "place",
+            &[UKI, "gone.cred"],
+            "cannot read `gone.cred`: No such file or directory (os error 2)\n".to_owned(),
+        ),
+        (
+            "place",
+            &[UKI, "demo.cred", "again/demo.cred"],
+            "`demo.cred` is given twice\n".to_owned(),
+        ),
+        (
+            "place",
+            &["--global", "demo.cred"],
+            "`demo.cred` and `Demo.cred` differ only in case, which FAT does not tell apart\n"
+                .to_owned(),
+        ),
+        (
+            "place",
+            &["--uki=EFI/Linux/x.efi", "demo.cred"],
+            format!("there is no UKI `EFI/Linux/x.efi` on the ESP `esp`\n{hint}"),
+        ),
+        (
+            "list",
+            &["--uki=EFI/Linux/x.efi"],
+            format!("there is no UKI `EFI/Linux/x.efi` on the ESP `esp`\n{hint}"),
+        ),
+        (
+            "place",
+            &["--uki=EFI/Linux/grub.efi", "demo.cred"],
+            "cannot use `esp/EFI/Linux/grub.efi`: not a UKI: it has no .linux section\n".to_owned(),
+        ),
+        (
+            "place",
+            &["--uki=EFI/Linux/script.efi", "demo.cred"],
+            "cannot use `esp/EFI/Linux/script.efi`: at byte 0: this is not a PE file\n".to_owned(),
+        ),
+        (
+            "remove",
+            &[UKI, "notes.txt"],
+            format!("`notes.txt` cannot be a companion: {no_suffix}\n"),
+        ),
+    ] {
+        assert_failed(&room.esp(verb, arguments), &format!("error: {sentence}"));
+    }
+    assert_eq!(room.tree(), before);
+}
+
+#[test]
+fn an_esp_that_is_none() {
+    let room = Room::new();
+    fs::rename(room.path("esp"), room.path("elsewhere")).unwrap();
+    assert_failed(
+        &room.esp("list", &[]),
+        "error: cannot read `esp`: No such file or directory (os error 2)\n",
+    );
+    room.write("esp", b"");
+    assert_failed(&room.esp("list", &[]), "error: `esp` is not a directory\n");
+}
+
+#[test]
+fn wrong_usage() {
+    let room = Room::new();
+    let usage = "\n\nUsage: ukikit esp place --esp <DIR> <--uki <PATH>|--global> <FILE>...\
+                 \n\nFor more information, try '--help'.\n";
+    for (arguments, message) in [
+        (
+            &["demo.cred"][..],
+            format!(
+                "the following required arguments were not provided:\n  <--uki <PATH>|--global>{usage}"
+            ),
+        ),
+        (
+            &[UKI],
+            format!("the following required arguments were not provided:\n  <FILE>...{usage}"),
+        ),
+        (
+            &[UKI, "--global", "demo.cred"],
+            format!("the argument '--uki <PATH>' cannot be used with '--global'{usage}"),
+        ),
+        (
+            &["--uki=../x.efi", "demo.cred"],
+            "invalid value '../x.efi' for '--uki <PATH>': `../x.efi` cannot be the path of a UKI: \
+             it has to go down from the root of the ESP, without `.` and `..`\
+             \n\nFor more information, try '--help'.\n"
+                .to_owned(),
+        ),
+    ] {
+        let refused = room.esp("place", arguments);
+        assert_eq!(
+            String::from_utf8_lossy(&refused.stderr),
+            format!("error: {message}")
+        );
+        assert_eq!(refused.status.code(), Some(2));
+    }
+}
+
+/// The bytes behind Base64 text.
+fn binary(text: &[u8]) -> Vec<u8> {
+    let text: Vec<u8> = text
+        .iter()
+        .copied()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .collect();
+    base64::engine::general_purpose::STANDARD
+        .decode(text)
+        .unwrap()
+}
