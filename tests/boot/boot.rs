@@ -16,76 +16,156 @@ use machine::Machine;
 use report::Report;
 use support::swtpm::{Swtpm, unpacked};
 use support::systemd::Systemd;
-use support::{setting, skip, succeed, vector};
+use support::{setting, skip, succeed, ukikit, vector};
+use tempfile::TempDir;
 
 const SECRET: &[u8] = b"correct horse battery staple";
 const FSTAB: &[u8] = b"tmpfs /from-fstab-extra tmpfs x-initrd.mount,size=1m,mode=0750 0 0\n";
-const COMPANIONS: &str = "EFI/Linux/vendor.efi.extra.d";
+const CREDENTIALS: [(&str, &[u8]); 2] = [("lab.secret", SECRET), ("fstab.extra", FSTAB)];
 
-/// The lab itself: what real systemd tools made is merged and decrypted, so a failure of ours is ours.
+/// The main job: an extension, a secret and a mount, made from outside and placed beside an untouched UKI.
 #[test]
-fn boots_with_companions_systemd_made() {
+fn boots_with_companions_we_made() {
+    let Some(lab) = lab() else { return };
+    let scene = Scene::new(&lab);
+    let image = scene.path("feature.sysext.raw");
+    let mut build = ukikit();
+    build.args(["ext", "build", "--name=feature"]);
+    for (option, path) in [
+        ("tree", scene.path("tree")),
+        ("private-key", vector("ddi/keys/rsa2048.key")),
+        ("certificate", vector("ddi/keys/rsa2048.crt")),
+        ("output", image.clone()),
+    ] {
+        build.arg(format!("--{option}={}", path.display()));
+    }
+    succeed("ext build", build.output().unwrap());
+
+    let identity = scene.path("identity.json");
+    fs::write(&identity, tpm_identity(scene.tpm.path())).unwrap();
+    let mut place = ukikit();
+    place.args(["esp", "place", "--uki=EFI/Linux/vendor.efi", "--esp"]);
+    place.arg(scene.esp()).arg(image);
+    for (name, content) in CREDENTIALS {
+        fs::write(scene.path(name), content).unwrap();
+        let credential = scene.path(&format!("{name}.cred"));
+        let mut encrypt = ukikit();
+        encrypt.args([
+            "cred",
+            "encrypt",
+            "--with-key=tpm2",
+            "--pinned=yes",
+            "--tpm2-pcrs=",
+            "--for",
+        ]);
+        encrypt
+            .arg(&identity)
+            .arg(scene.path(name))
+            .arg(&credential);
+        succeed("cred encrypt", encrypt.output().unwrap());
+        place.arg(credential);
+    }
+    succeed("esp place", place.output().unwrap());
+
+    assert_companions_took_effect(&scene.boot());
+}
+
+/// The lab itself: what real systemd tools made is merged and decrypted too, so a failure above is ours.
+/// It says nothing about this project, so only `tests/run --full` spends a boot on it.
+#[test]
+fn lab_boots_with_companions_systemd_made() {
     let (Some(lab), Some(systemd)) = (lab(), Systemd::find(262)) else {
         return;
     };
-    if setting("UKIKIT_MATRIX").as_deref() != Some("full") {
-        return; // costs a boot and proves nothing about this project
-    }
-    let esp = tempfile::tempdir().unwrap();
-    Machine::esp_tree(&lab, esp.path());
-    let companions = esp.path().join(COMPANIONS);
+    let scene = Scene::new(&lab);
+    let companions = scene.esp().join("EFI/Linux/vendor.efi.extra.d");
     fs::create_dir(&companions).unwrap();
-    let tpm = unpacked("a");
-
     let room = systemd.room();
     write_feature(&room.path("tree"));
     fs::copy(vector("ddi/keys/rsa2048.key"), room.path("key")).unwrap();
     fs::copy(vector("ddi/keys/rsa2048.crt"), room.path("certificate")).unwrap();
-    let repart = room.run(
-        "systemd-repart",
-        &[
-            "--make-ddi=sysext",
-            "--private-key=key",
-            "--certificate=certificate",
-            "--copy-source=/io/tree",
-            "--offline=yes",
-            "feature.sysext.raw",
-        ],
-    );
-    succeed("systemd-repart", repart);
+    let repart = "--make-ddi=sysext --private-key=key --certificate=certificate --copy-source=/io/tree --offline=yes";
+    let mut arguments: Vec<&str> = repart.split(' ').collect();
+    arguments.push("feature.sysext.raw");
+    succeed("systemd-repart", room.run("systemd-repart", &arguments));
     fs::copy(
         room.path("feature.sysext.raw"),
         companions.join("feature.sysext.raw"),
     )
     .unwrap();
 
-    let swtpm = Swtpm::start_on(tpm.path());
-    for (name, content) in [("lab.secret", SECRET), ("fstab.extra", FSTAB)] {
+    let swtpm = Swtpm::start_on(scene.tpm.path());
+    for (name, content) in CREDENTIALS {
         room.write(name, content);
         let device = format!("--tpm2-device={}", swtpm.device());
-        let (name, file) = (format!("--name={name}"), name);
-        let creds = room.run(
-            "systemd-creds",
-            &[
-                "encrypt",
-                "--with-key=tpm2",
-                "--tpm2-pcrs=",
-                &device,
-                &name,
-                file,
-                &format!("{file}.cred"),
-            ],
-        );
-        succeed("systemd-creds", creds);
-        fs::copy(
-            room.path(&format!("{file}.cred")),
-            companions.join(format!("{file}.cred")),
-        )
-        .unwrap();
+        let option = format!("--name={name}");
+        let file = format!("{name}.cred");
+        let arguments = [
+            "encrypt",
+            "--with-key=tpm2",
+            "--tpm2-pcrs=",
+            &device,
+            &option,
+            name,
+            &file,
+        ];
+        succeed("systemd-creds", room.run("systemd-creds", &arguments));
+        fs::copy(room.path(&file), companions.join(file)).unwrap();
     }
     drop(swtpm);
 
-    assert_companions_took_effect(&boot(&lab, esp.path(), tpm.path()));
+    assert_companions_took_effect(&scene.boot());
+}
+
+/// An ESP with the vendor's UKI, the state of the TPM it will meet, and the tree of a feature.
+struct Scene<'a> {
+    lab: &'a Path,
+    place: TempDir,
+    tpm: TempDir,
+}
+
+impl<'a> Scene<'a> {
+    fn new(lab: &'a Path) -> Self {
+        let scene = Self {
+            lab,
+            place: TempDir::new().unwrap(),
+            tpm: unpacked("a"),
+        };
+        Machine::esp_tree(lab, &scene.esp());
+        write_feature(&scene.path("tree"));
+        scene
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
+    fn esp(&self) -> PathBuf {
+        self.path("esp")
+    }
+
+    fn boot(&self) -> Report {
+        let machine = Machine {
+            lab: self.lab.to_owned(),
+            esp: self.esp(),
+            tpm: self.tpm.path().to_owned(),
+            timeout: Duration::from_secs(600),
+        };
+        machine.boot()
+    }
+}
+
+/// What the machine would say of itself; its TPM is not running when credentials are made.
+fn tpm_identity(state: &Path) -> Vec<u8> {
+    let swtpm = Swtpm::start_on(state);
+    let mut identity = ukikit();
+    identity.args([
+        "tpm",
+        "identity",
+        "--machine-id=0123456789abcdef0123456789abcdef",
+    ]);
+    identity.arg(format!("--tpm2-device={}", swtpm.device()));
+    succeed("tpm identity", identity.output().unwrap())
 }
 
 fn lab() -> Option<PathBuf> {
@@ -94,16 +174,6 @@ fn lab() -> Option<PathBuf> {
         skip("boot: no lab, tests/run makes one");
     }
     lab.map(PathBuf::from)
-}
-
-fn boot(lab: &Path, esp: &Path, tpm: &Path) -> Report {
-    let machine = Machine {
-        lab: lab.to_owned(),
-        esp: esp.to_owned(),
-        tpm: tpm.to_owned(),
-        timeout: Duration::from_secs(400),
-    };
-    machine.boot()
 }
 
 /// The tree of an extension whose one service leaves a trace for the report.

@@ -25,6 +25,7 @@ systemd_root() {
     local suite=$1; shift
     local key; key=$(printf '%s\n' "$@" | sha256sum | cut -c1-12)
     local root=$CACHE/roots/$suite-$key
+    [ "$(id -u)" = 0 ] || { echo "a systemd root takes root to make and to use" >&2; return 1; }
     mkdir -p "$CACHE/roots"
     (
         flock 9
@@ -50,6 +51,8 @@ make_root() {
         touch "$root.new/.made"
         rm -rf --one-file-system "$root"
         mv "$root.new" "$root"
+        # What lies beside it for long belongs to package lists nobody has any more.
+        find "$CACHE/roots" -mindepth 1 -maxdepth 1 -name "$suite-*" -mtime +30 -exec rm -rf --one-file-system {} +
     else
         cat "$root.log"
         rm -rf --one-file-system "$root.new"

@@ -17,7 +17,7 @@ need() {
     return $status
 }
 
-have() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null; }
+have() { command -v "$1" >/dev/null; }
 
 install_packages() {
     if [ "$(id -u)" != 0 ] || ! have apt-get; then return; fi
