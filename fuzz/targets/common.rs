@@ -1,0 +1,13 @@
+//! What can be asked of every tree, whichever file it was read from.
+
+use ukikit_sysext::{Kind, Tree};
+
+/// Reads all files, each up to a limit: a tree that was accepted may refuse its data, but must not panic on it.
+pub fn read_everything(tree: &Tree) {
+    const LIMIT: usize = 1 << 20;
+    for (_, _, entry) in tree.inodes() {
+        if let Kind::File(content) = &entry.kind {
+            let _ = content.read(LIMIT);
+        }
+    }
+}
