@@ -8,6 +8,8 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::fs;
+use std::path::Path;
 use std::str::FromStr;
 
 use serde::Serialize;
@@ -215,6 +217,9 @@ pub struct Companion {
     content: Vec<u8>,
 }
 
+/// In bytes; FAT keeps the size of a file in 32 bits.
+const LARGEST_FILE: u64 = u32::MAX as u64;
+
 impl Companion {
     /// Joins a name and the content of the file.
     ///
@@ -222,13 +227,37 @@ impl Companion {
     ///
     /// [`Error::TooLarge`] for more than 4 GiB less one byte, the most a file on FAT can have.
     pub fn new(name: Name, content: Vec<u8>) -> Result<Self, Error> {
-        if u32::try_from(content.len()).is_err() {
+        let size = size(&content);
+        if size > LARGEST_FILE {
             return Err(Error::TooLarge {
                 name: name.text,
-                size: size(&content),
+                size,
             });
         }
         Ok(Self { name, content })
+    }
+
+    /// Reads a file that will keep its name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Name`] before it is opened, [`Error::TooLarge`] before it is read, [`Error::Read`].
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let cannot_read = |source| Error::Read {
+            path: path.into(),
+            source,
+        };
+        // What has no file name, such as `..`, is refused like any other bad name.
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        let name: Name = name.to_string_lossy().parse()?;
+        let size = fs::metadata(path).map_err(cannot_read)?.len();
+        if size > LARGEST_FILE {
+            return Err(Error::TooLarge {
+                name: name.text,
+                size,
+            });
+        }
+        Self::new(name, fs::read(path).map_err(cannot_read)?)
     }
 
     /// Its file name.
@@ -369,6 +398,26 @@ mod tests {
             let refused = name.parse::<Name>().unwrap_err().to_string();
             assert_eq!(refused, format!("`{name}` cannot be a companion: {rule}"));
         }
+    }
+
+    #[test]
+    fn reads_no_more_than_fat_can_hold() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("large.raw");
+        let file = fs::File::create(&path).unwrap();
+        file.set_len(1 << 32).unwrap();
+        let refused = Companion::read(&path).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "`large.raw` has 4294967296 bytes, and a file on FAT holds at most 4294967295"
+        );
+        fs::write(&path, "image").unwrap();
+        let read = Companion::read(&path).unwrap();
+        assert_eq!(
+            (read.name().as_str(), read.content()),
+            ("large.raw", &b"image"[..])
+        );
+        assert_eq!(format!("{read:?}"), "Companion(large.raw, 5 bytes)");
     }
 
     proptest! {

@@ -1,11 +1,11 @@
 //! `ukikit esp place`
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use ukikit_esp::{Companion, Esp, Name, Target, Uki};
+use ukikit_esp::{Companion, Esp, Target, Uki};
 
 use super::verify::{Encoding, Expected};
 use super::{Root, Whose, apply, hint_at_ukis};
@@ -47,7 +47,11 @@ impl Place {
             certificates: &self.certificate,
             uki: uki.as_deref(),
         };
-        let files = read_files(&self.files)?;
+        let files = self
+            .files
+            .iter()
+            .map(|path| Companion::read(path))
+            .collect::<Result<Vec<_>, _>>()?;
         for file in &files {
             match expected.verify(file) {
                 Err(reason) if self.force => out.warning(format_args!("{reason:#}")),
@@ -65,23 +69,7 @@ fn read_uki(esp: &Esp, target: &Target) -> Result<Option<Vec<u8>>> {
         return Ok(None);
     };
     let path = esp.uki(path).map_err(|error| hint_at_ukis(error, esp))?;
-    let file = read(&path)?;
+    let file = fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
     Uki::parse(&file).with_context(|| format!("cannot use `{}`", path.display()))?;
     Ok(Some(file))
-}
-
-fn read_files(paths: &[PathBuf]) -> Result<Vec<Companion>> {
-    paths
-        .iter()
-        .map(|path| {
-            // A name that is no name, such as `..`, is refused like any other bad one.
-            let name = path.file_name().unwrap_or(path.as_os_str());
-            let name: Name = name.to_string_lossy().parse()?;
-            Ok(Companion::new(name, read(path)?)?)
-        })
-        .collect()
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))
 }
