@@ -9,7 +9,9 @@ use ukikit_esp::{Kind, Name, UkiPath};
 
 fuzz_target!(|name: &[u8]| {
     let taken = Kind::taken_by_stub(OsStr::from_bytes(name));
-    let Ok(text) = str::from_utf8(name) else { return };
+    let Ok(text) = str::from_utf8(name) else {
+        return;
+    };
     if let Ok(placed) = text.parse::<Name>() {
         assert_eq!(taken.ok(), Some(placed.kind()));
     }

@@ -2,11 +2,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ukikit_creds::{EncryptedCredential, Encoding, LINE};
+use ukikit_creds::{Encoding, EncryptedCredential, LINE};
 
 fuzz_target!(|file: &[u8]| {
     for encoding in [Encoding::Base64, Encoding::Binary] {
-        let Ok(credential) = EncryptedCredential::parse(file, encoding) else { continue };
+        let Ok(credential) = EncryptedCredential::parse(file, encoding) else {
+            continue;
+        };
         let _ = credential.describe();
         let _ = credential.sealed();
         let text = credential.to_text(LINE);
