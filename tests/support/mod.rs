@@ -32,10 +32,10 @@ pub(crate) fn setting(name: &str) -> Option<String> {
 
 /// Says that a test is left out for `reason`; with `INTEROP=require` that is a failure.
 ///
-/// The line goes around the test runner's capture, because `tests/run` counts it.
+/// The line stands alone and goes around the test runner's capture, because `tests/run` counts it.
 pub(crate) fn skip(reason: &str) {
     assert_ne!(setting("INTEROP").as_deref(), Some("require"), "{reason}");
-    let _ = writeln!(io::stderr(), "SKIPPED: {reason}");
+    let _ = writeln!(io::stderr(), "\nSKIPPED: {reason}");
 }
 
 /// Runs a program that must succeed; what it said on both streams is in the failure.
