@@ -4,6 +4,8 @@ mod directory;
 mod format;
 mod layout;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod writer;
 mod xattr;
 

@@ -6,12 +6,20 @@
 //! entries   0    1           2                  one per inode: `etc/a` and `etc/b` are hard links
 //! ```
 
+mod budget;
 mod content;
 mod directory;
+#[cfg(test)]
+pub(crate) mod listing;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::ops::Bound;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
+pub(crate) use budget::Budget;
+pub(crate) use content::Open;
 pub use content::{Content, ContentReader};
 
 use crate::Error;
@@ -334,6 +342,11 @@ pub(crate) fn parent(path: &[u8]) -> &[u8] {
 /// Everything after the last slash.
 pub(crate) fn name(path: &[u8]) -> &[u8] {
     path.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
+}
+
+/// A path in a tree as one of the host's.
+pub(crate) fn path_of_bytes(path: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(path))
 }
 
 /// The names in a path, last first, without empty ones and `.`.

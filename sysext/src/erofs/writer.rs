@@ -113,11 +113,14 @@ impl<W: Write> Image<W> {
         Ok(())
     }
 
-    /// Zeros up to byte `end`, which is never further than a block.
+    /// Zeros up to byte `end`.
     fn pad_to(&mut self, end: u64) -> Result<(), Error> {
         let zeros = [0; format::BLOCK_LEN];
-        let missing = usize::try_from(end.saturating_sub(self.at)).unwrap_or(zeros.len());
-        self.put(zeros.get(..missing).unwrap_or(&zeros))
+        while let Some(missing) = end.checked_sub(self.at).filter(|&missing| missing > 0) {
+            let missing = usize::try_from(missing).unwrap_or(usize::MAX);
+            self.put(zeros.get(..missing).unwrap_or(&zeros))?;
+        }
+        Ok(())
     }
 
     /// The next `left` bytes of a file.
@@ -141,8 +144,8 @@ impl<W: Write> Image<W> {
             return Ok(None);
         }
         let mut reader = inode.content.open()?;
+        self.pad_to(u64::from(inode.data) * BLOCK)?;
         self.copy(&mut reader, inode.in_blocks())?;
-        self.pad_to(self.at.next_multiple_of(BLOCK))?;
         let mut tail = vec![0; usize::try_from(inode.in_line()).unwrap_or_default()];
         reader.fill(&mut tail)?;
         reader.finish()?;
