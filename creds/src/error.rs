@@ -130,7 +130,7 @@ pub enum Error {
     #[error("{0:?} is not a machine ID: 32 hexadecimal digits, not all zero")]
     MachineId(String),
     /// Not a PCR, a list of PCRs or a PCR value.
-    #[error("{given:?} names no PCR: {reason}")]
+    #[error("{given:?} names no PCR to bind to: {reason}")]
     Pcr {
         /// What was given.
         given: String,

@@ -1,5 +1,6 @@
 //! Platform configuration registers: banks, sets of registers, and how systemd spells them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -144,6 +145,74 @@ impl Serialize for PcrMask {
     }
 }
 
+/// PCRs to bind to as `--tpm2-pcrs=` takes them: `7+14`, `7:sha256`, `7:sha256=HEX`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PcrWish {
+    /// The PCRs, each with the value to bind to or, without one, to the TPM's of now.
+    pub values: BTreeMap<u32, Option<Vec<u8>>>,
+    /// The bank, when one was named.
+    pub bank: Option<PcrBank>,
+}
+
+impl FromStr for PcrWish {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let mut wish = Self::default();
+        for part in text.split('+').filter(|part| !part.is_empty()) {
+            wish.add(part)?;
+        }
+        Ok(wish)
+    }
+}
+
+impl PcrWish {
+    /// The PCRs without a value of their own.
+    pub fn to_read(&self) -> PcrMask {
+        let open = self.values.iter().filter(|(_, value)| value.is_none());
+        open.map(|(pcr, _)| *pcr).collect()
+    }
+
+    fn add(&mut self, part: &str) -> Result<(), Error> {
+        let refuse = |reason: &str| Error::Pcr {
+            given: part.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let (pcr, rest) = part
+            .split_once(':')
+            .map_or((part, None), |(pcr, rest)| (pcr, Some(rest)));
+        let (bank, value) = match rest.map(|rest| {
+            rest.split_once('=')
+                .map_or((rest, None), |(bank, value)| (bank, Some(value)))
+        }) {
+            Some((bank, value)) => (Some(bank.parse::<PcrBank>()?), value),
+            None => (None, None),
+        };
+        if let (Some(earlier), Some(bank)) = (self.bank, bank)
+            && earlier != bank
+        {
+            return Err(refuse("all PCRs of a policy are in one bank"));
+        }
+        self.bank = self.bank.or(bank);
+        let value = value
+            .map(hex::decode)
+            .transpose()
+            .map_err(|_| refuse("the value is not hexadecimal"))?;
+        if let (Some(bank), Some(value)) = (bank, &value)
+            && value.len() != bank.digest_size()
+        {
+            return Err(refuse(&format!(
+                "a {bank} value has {} digits",
+                2 * bank.digest_size()
+            )));
+        }
+        match self.values.insert(index(pcr)?, value) {
+            None => Ok(()),
+            Some(_) => Err(refuse("the PCR is named twice")),
+        }
+    }
+}
+
 /// The PCR with this number or name.
 pub(crate) fn index(text: &str) -> Result<u32, Error> {
     let named = NAMES
@@ -200,6 +269,44 @@ mod tests {
         }
         for text in ["24", "x", "-1", "7+24"] {
             assert!(text.parse::<PcrMask>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn wishes_name_values_and_a_bank() {
+        let zero = "0".repeat(64);
+        let wish: PcrWish = format!("7:sha256={zero}+14").parse().unwrap();
+        assert_eq!(wish.bank, Some(PcrBank::Sha256));
+        assert_eq!(wish.values, [(7, Some(vec![0; 32])), (14, None)].into());
+        assert_eq!(wish.to_read(), PcrMask::from_bits(0x4000));
+        assert_eq!("".parse::<PcrWish>().unwrap(), PcrWish::default());
+        for (text, reason) in [
+            (
+                "7:sha256=00",
+                "\"7:sha256=00\" names no PCR to bind to: a sha256 value has 64 digits",
+            ),
+            (
+                "7:sha256=zz",
+                "\"7:sha256=zz\" names no PCR to bind to: the value is not hexadecimal",
+            ),
+            (
+                "7:md5",
+                "\"md5\" names no PCR to bind to: a bank is sha1, sha256, sha384 or sha512",
+            ),
+            (
+                "7:sha1+8:sha256",
+                "\"8:sha256\" names no PCR to bind to: all PCRs of a policy are in one bank",
+            ),
+            (
+                "7+7",
+                "\"7\" names no PCR to bind to: the PCR is named twice",
+            ),
+            (
+                "24",
+                "\"24\" names no PCR to bind to: PCRs are 0 to 23, or named as in systemd",
+            ),
+        ] {
+            assert_eq!(text.parse::<PcrWish>().unwrap_err().to_string(), reason);
         }
     }
 

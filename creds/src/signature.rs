@@ -104,7 +104,7 @@ mod tests {
         let error = PcrSignatures::from_json(br#"{"sha256":[{"pcrs":"#).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the PCR signature file cannot be used: EOF while parsing a value at line 1 column 20"
+            "the PCR signature file cannot be used: EOF while parsing a value at line 1 column 19"
         );
     }
 }
