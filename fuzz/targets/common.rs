@@ -11,3 +11,9 @@ pub fn read_everything(tree: &Tree) {
         }
     }
 }
+
+/// Whom the targets trust.
+pub const CERTIFICATE: &[u8] = include_bytes!("../../tests/vectors/ddi/keys/rsa2048.crt");
+
+/// Their key, to make what they start from.
+pub const PRIVATE_KEY: &[u8] = include_bytes!("../../tests/vectors/ddi/keys/rsa2048.key");
