@@ -21,10 +21,10 @@ pub enum Check {
     HashTree,
     /// That the partitions are named after the root hash.
     PartitionUuids,
-    /// That the fingerprint is that of the certificate.
-    Fingerprint,
     /// The signature over the root hash, as the kernel and as systemd check it.
     Signature,
+    /// That the fingerprint beside the signature is that of the certificate.
+    Fingerprint,
     /// That the file system can be read.
     FileSystem,
     /// What an extension may hold, its release file, and what it fits.
@@ -93,6 +93,10 @@ impl Findings {
     /// The error that these findings are.
     pub(crate) fn refused(self) -> Error {
         Error::Refused { findings: self.0 }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub(crate) fn into_vec(self) -> Vec<Finding> {

@@ -17,7 +17,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 pub(crate) use reader::{Copies, read};
-pub(crate) use writer::{BACKUP_SIZE, FRONT_SIZE, backup, front};
+pub(crate) use writer::{BACKUP_SIZE, FRONT_SIZE, SECTOR_SIZE, backup, front};
 
 use crate::Guid;
 

@@ -1,13 +1,18 @@
 //! Signed extension images.
 
 mod certificate;
+mod content;
 pub mod erofs;
 mod error;
 mod finding;
 mod gpt;
+mod image;
 pub mod initrd;
+mod name;
 mod partition;
 mod pem;
+mod plan;
+mod release;
 mod signature;
 pub mod squashfs;
 mod tree;
@@ -19,7 +24,14 @@ mod window;
 pub use certificate::{Certificate, Certificates};
 pub use error::{Error, FormatError};
 pub use finding::{Check, Finding};
+pub use image::{
+    CertificateDescription, Description, Image, PartitionDescription, Requirements,
+    SignatureDescription, VerityDescription,
+};
+pub use name::Name;
 pub use partition::{Architecture, Designator, Guid, PartitionType, Role};
+pub use plan::{Plan, Report};
+pub use release::{ImageClass, Release, Scope};
 pub use signature::{KeyPair, PrivateKey, RootHashSignature, Signer};
 pub use tree::{Content, ContentReader, Entry, Kind, Tree, is_portable_xattr};
 pub use verity::RootHash;

@@ -23,7 +23,7 @@ use der::{Any, Encode};
 use spki::AlgorithmIdentifierOwned;
 
 pub(crate) use check::{check, describe};
-pub(crate) use json::SignedRootHash;
+pub(crate) use json::{SIZE_MAX, SignedRootHash};
 pub use key::PrivateKey;
 pub(crate) use key::{Hash, PublicKey};
 

@@ -138,6 +138,11 @@ impl Superblock {
         self.salt.get(..usize::from(self.salt_size.get()))
     }
 
+    /// How many bytes of data the tree is over; what comes behind does not exist for the kernel.
+    pub(crate) fn data_size(&self) -> u64 {
+        self.data_blocks.get().saturating_mul(u64::from(BLOCK_SIZE))
+    }
+
     pub(crate) fn guid(&self) -> Guid {
         Guid::from_bytes(self.uuid)
     }

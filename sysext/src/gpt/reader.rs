@@ -41,9 +41,8 @@ pub(crate) fn read(disk: &mut (impl Read + Seek), size: u64) -> Result<Copies, E
         sector_size,
     };
     let backup = source.copy(backup_lba, "backup")?;
-    let mut findings = Findings::default();
     let mbr = source.protective_mbr()?;
-    findings.keep(mbr)?;
+    let mut findings = Findings::default();
     let table = match (primary, backup) {
         (Ok(primary), Ok(backup)) => {
             compare(&primary, &backup, last, &mut findings);
@@ -60,6 +59,7 @@ pub(crate) fn read(disk: &mut (impl Read + Seek), size: u64) -> Result<Copies, E
         }
     };
     check_layout(&table, size, &mut findings);
+    findings.keep(mbr)?;
     Ok(Copies {
         table,
         findings: findings.into_vec(),

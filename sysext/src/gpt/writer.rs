@@ -9,7 +9,8 @@ use super::{
 };
 
 /// The only sector size that is written: every reader knows it, and the table is smallest.
-const SECTOR: u64 = 512;
+pub(crate) const SECTOR_SIZE: u32 = 512;
+const SECTOR: u64 = SECTOR_SIZE as u64;
 /// Entries, in sectors.
 const ENTRIES: u64 = 32;
 /// Bytes before the first partition: MBR, header and entries take 34 sectors, then zeros up to a

@@ -37,9 +37,9 @@ pub(crate) fn check<'a>(
     };
     check_attributes(signer, &mut refuse);
     let hash = hash(signer, &mut refuse);
-    check_algorithm(signer, &mut refuse);
+    let good = check_algorithm(signer, &mut refuse) && signer.signed_attrs.is_none();
     let certificate = signer_certificate(signer, trusted, &mut refuse);
-    if let (Some(certificate), Some(hash), None) = (certificate, hash, &signer.signed_attrs) {
+    if let (Some(certificate), Some(hash), true) = (certificate, hash, good) {
         check_value(signer, hash, certificate, root_hash, &mut refuse);
     }
     match certificate {
@@ -103,16 +103,19 @@ fn hash(signer: &SignerInfo, refuse: &mut impl FnMut(String)) -> Option<Hash> {
     hash
 }
 
-fn check_algorithm(signer: &SignerInfo, refuse: &mut impl FnMut(String)) {
+/// Whether the algorithm is one that both take.
+fn check_algorithm(signer: &SignerInfo, refuse: &mut impl FnMut(String)) -> bool {
     let oid = signer.signature_algorithm.oid;
-    if oid == ID_RSASSA_PSS {
-        refuse("is made with RSA-PSS; neither the kernel nor systemd takes it".into());
-    } else if ![RSA_ENCRYPTION, ECDSA_WITH_SHA_256, ECDSA_WITH_SHA_384].contains(&oid) {
-        let name = oid_name(oid);
-        refuse(format!(
-            "is made with {name}, not rsaEncryption or ECDSA with SHA-2; the kernel refuses it"
-        ));
+    if [RSA_ENCRYPTION, ECDSA_WITH_SHA_256, ECDSA_WITH_SHA_384].contains(&oid) {
+        return true;
     }
+    refuse(if oid == ID_RSASSA_PSS {
+        "is made with RSA-PSS; neither the kernel nor systemd takes it".into()
+    } else {
+        let name = oid_name(oid);
+        format!("is made with {name}, not rsaEncryption or ECDSA with SHA-2; the kernel refuses it")
+    });
+    false
 }
 
 fn signer_certificate<'a>(

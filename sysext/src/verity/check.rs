@@ -63,11 +63,11 @@ fn defect(superblock: &Superblock) -> Option<String> {
 }
 
 /// Reads every block of `hashes` and of `data` (`data_size` bytes) that the tree covers, the top first,
-/// and stops at the first that does not have its hash.
+/// and stops at the first that does not match its hash.
 ///
 /// # Errors
 ///
-/// [`Error::Refused`] with that block, or when the tree does not cover the whole partition.
+/// [`Error::Refused`] with that block, or when the tree covers nothing or more than there is.
 pub(crate) fn check(
     data: &mut (impl Read + Seek),
     data_size: u64,
@@ -76,10 +76,10 @@ pub(crate) fn check(
     root_hash: &RootHash,
 ) -> Result<(), Error> {
     let data_blocks = superblock.data_blocks.get();
-    let expected = data_size / u64::from(BLOCK_SIZE);
-    if data_blocks != expected {
+    let there = data_size / u64::from(BLOCK_SIZE);
+    if !(1..=there).contains(&data_blocks) {
         let what =
-            format!("at byte 72: covers {data_blocks} data blocks, the partition has {expected}");
+            format!("at byte 72: covers {data_blocks} data blocks, the partition has {there}");
         return Err(tree_finding("verity superblock", what).into());
     }
     let mut tree = Tree {
@@ -188,10 +188,8 @@ impl<D: Read + Seek, H: Read + Seek> Tree<'_, D, H> {
             if self.salted.hash(block) != hash {
                 let what = match level {
                     // Nothing tells which of the three was changed.
-                    Level::Hashes { start: 1, .. } => {
-                        "does not have the root hash, or the salt is another"
-                    }
-                    _ => "does not have its hash",
+                    Level::Hashes { start: 1, .. } => "does not match the root hash and the salt",
+                    _ => "does not match its hash",
                 };
                 return Err(tree_finding(level.place(index), what).into());
             }
@@ -313,13 +311,13 @@ mod tests {
             ),
             (
                 90,
-                "hash block 1: does not have the root hash, or the salt is another",
+                "hash block 1: does not match the root hash and the salt",
             ),
             (
                 BLOCK,
-                "hash block 1: does not have the root hash, or the salt is another",
+                "hash block 1: does not match the root hash and the salt",
             ),
-            (4 * BLOCK, "hash block 4: does not have its hash"),
+            (4 * BLOCK, "hash block 4: does not match its hash"),
         ];
         for (at, expected) in cases {
             let mut bad = partition.clone();
@@ -330,11 +328,17 @@ mod tests {
                 "byte {at}"
             );
         }
+        let mut short = partition.clone();
+        short[72..74].copy_from_slice(&299_u16.to_le_bytes());
+        assert_eq!(
+            verdict(&good, &short, &root_hash),
+            Err("hash block 4: is not zero behind its last hash".into())
+        );
         let mut bad = good.clone();
         bad[299 * BLOCK] ^= 1;
         assert_eq!(
             verdict(&bad, &partition, &root_hash),
-            Err("data block 299: does not have its hash".into())
+            Err("data block 299: does not match its hash".into())
         );
         assert_eq!(
             verdict(&good, &partition[..4 * BLOCK], &root_hash),
