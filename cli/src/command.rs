@@ -1,6 +1,6 @@
 //! The command line: nouns here, one file below for each verb.
 
-mod cred;
+pub(crate) mod cred;
 mod esp;
 mod ext;
 mod tpm;

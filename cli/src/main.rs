@@ -1,6 +1,7 @@
 //! The `ukikit` program: parse, run, show the error, exit.
 
 mod command;
+mod file;
 mod output;
 mod system;
 

@@ -97,7 +97,7 @@ impl Output {
         let mut parts: Vec<String> = Vec::new();
         let mut hint = error.downcast_ref::<Hint>().map(ToString::to_string);
         for cause in error.chain() {
-            let text = cause.to_string();
+            let text = plain(&cause.to_string()).to_owned();
             if hint.as_ref() == Some(&text) {
                 continue;
             }
@@ -110,5 +110,13 @@ impl Output {
         if let Some(hint) = hint.take() {
             self.note(format_args!("\nhint: {hint}"));
         }
+    }
+}
+
+/// A cause without the number that the standard library adds to the system's words.
+fn plain(text: &str) -> &str {
+    match text.rsplit_once(" (os error ") {
+        Some((words, number)) if number.ends_with(')') => words,
+        _ => text,
     }
 }

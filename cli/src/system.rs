@@ -1,8 +1,11 @@
 //! Where the program touches the machine: clock, randomness, environment. Opened here only.
 
+use std::fs;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rand_core::{CryptoRng, UnwrapErr};
+use ukikit_creds::BootFacts;
 
 /// The wall clock, in microseconds since 1970.
 #[expect(
@@ -29,3 +32,45 @@ pub(crate) fn random() -> impl CryptoRng {
 pub(crate) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
+
+/// The kernel's command line; empty where it cannot be read.
+pub(crate) fn kernel_command_line() -> String {
+    fs::read_to_string("/proc/cmdline").unwrap_or_default()
+}
+
+/// What the firmware says of this boot. A TPM counts when the firmware knows it, driver or not, as for systemd.
+pub(crate) fn boot_facts() -> BootFacts {
+    let efi = Path::new("/sys/firmware/efi").exists();
+    let tables = [
+        "/sys/firmware/acpi/tables/TPM2",
+        "/sys/kernel/security/tpm0/binary_bios_measurements",
+    ];
+    let mut facts = BootFacts::default();
+    facts.secure_boot = fs::read(SECURE_BOOT).is_ok_and(|variable| variable.ends_with(&[1]));
+    facts.tpm = efi
+        && (Path::new(ACTIVE_BANKS).exists()
+            || tables.iter().any(|table| Path::new(table).exists()));
+    facts.first_boot = Path::new("/run/systemd/first-boot").exists();
+    facts
+}
+
+/// Whether the kernel drives a TPM that this process may use.
+pub(crate) fn has_tpm_driver() -> bool {
+    fs::read_dir("/sys/class/tpmrm").is_ok_and(|mut devices| devices.next().is_some())
+}
+
+/// Whether files below `directory` are gone at the next boot.
+pub(crate) fn is_temporary(directory: &Path) -> bool {
+    const TMPFS: u64 = 0x0102_1994;
+    const RAMFS: u64 = 0x8584_58f6;
+    let kind = rustix::fs::statfs(directory)
+        .ok()
+        .and_then(|stat| u64::try_from(stat.f_type).ok());
+    kind.is_some_and(|kind| kind == TMPFS || kind == RAMFS)
+}
+
+const SECURE_BOOT: &str =
+    "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
+/// What systemd-boot leaves of the TPM's active banks.
+const ACTIVE_BANKS: &str =
+    "/sys/firmware/efi/efivars/LoaderTpm2ActivePcrBanks-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";

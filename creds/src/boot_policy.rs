@@ -32,7 +32,7 @@ impl BootPolicy {
         let options = line
             .split_ascii_whitespace()
             .map(|option| option.strip_prefix("rd.").unwrap_or(option));
-        let values =
+        let mut values =
             options.filter_map(|option| option.strip_prefix("systemd.credentials_boot_policy="));
         match values.next_back() {
             Some("strict") => Self::Strict,

@@ -223,7 +223,7 @@ pub enum Error {
     #[error("cannot talk to the TPM")]
     Transport(#[source] io::Error),
     /// The TPM's device could not be opened.
-    #[error("cannot open the TPM {device:?}")]
+    #[error("cannot open the TPM `{device}`")]
     OpenDevice {
         /// The device as given.
         device: String,

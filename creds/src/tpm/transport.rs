@@ -126,12 +126,15 @@ impl<S: Read + Write> Transport for Socket<S> {
 ///
 /// [`Error::Device`] for another form, [`Error::OpenDevice`] when it cannot be opened.
 pub fn open(device: &str) -> Result<Box<dyn Transport>, Error> {
+    let device = match device {
+        "" | "auto" => RESOURCE_MANAGER,
+        device => device,
+    };
     let refuse = |reason| Error::Device {
         given: device.to_owned(),
         reason,
     };
     let opened: io::Result<Box<dyn Transport>> = match device.split_once(':') {
-        None if matches!(device, "" | "auto") => Device::open(RESOURCE_MANAGER).map(boxed),
         None if device.starts_with('/') => Device::open(device).map(boxed),
         Some(("device", path)) => Device::open(path).map(boxed),
         Some(("swtpm", options)) => match Swtpm::parse(options)

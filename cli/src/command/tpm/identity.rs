@@ -1,0 +1,115 @@
+//! `ukikit tpm identity`
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+use ukikit_creds::tpm::Tpm;
+use ukikit_creds::{HostIdentity, MachineId};
+
+use crate::command::cred::TpmDevice;
+use crate::file;
+use crate::output::Output;
+use crate::system;
+
+#[derive(Debug, Args)]
+pub(crate) struct Identity {
+    /// Where the identity goes, or - for standard output
+    #[arg(default_value = "-")]
+    output: PathBuf,
+    /// A name for people [default: from etc/hostname below --root]
+    #[arg(long)]
+    name: Option<String>,
+    /// The host's machine ID [default: from etc/machine-id below --root]
+    #[arg(long, value_name = "ID")]
+    machine_id: Option<MachineId>,
+    /// Take the host's files from below DIR
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+    #[command(flatten)]
+    tpm: TpmDevice,
+}
+
+impl Identity {
+    pub(crate) fn run(self, out: &mut Output) -> Result<()> {
+        let (mut transport, mut rng) = (self.tpm.open()?, system::random());
+        let mut identity = HostIdentity::of_tpm(&mut Tpm::new(&mut *transport, &mut rng))?;
+        identity.name = self
+            .name
+            .clone()
+            .or_else(|| first_line(&self.root.join("etc/hostname")));
+        identity.machine_id = self
+            .machine_id
+            .or_else(|| first_line(&self.root.join("etc/machine-id"))?.parse().ok());
+        identity.systemd_version = systemd_version(&self.root);
+        say_what_is_missing(&identity, out);
+        file::write(&self.output, identity.to_json().as_bytes(), out)
+    }
+}
+
+fn say_what_is_missing(identity: &HostIdentity, out: &mut Output) {
+    if identity.storage_root_key.is_none() {
+        out.warning("the TPM holds no storage root key, so nothing pinned can be sealed to it; systemd-tpm2-setup makes one");
+    }
+    if identity.legacy_parent.is_none() {
+        out.warning("the TPM's owner hierarchy has a password, so only pinned credentials (systemd 262 and later) can be sealed to it");
+    }
+    if identity.machine_id.is_none() {
+        out.warning("the machine ID is not known, so nothing can be scoped to a user there; --machine-id= gives it");
+    }
+}
+
+fn first_line(path: &Path) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    text.lines()
+        .next()
+        .map(|line| line.trim().to_owned())
+        .filter(|line| !line.is_empty())
+}
+
+/// The version in the name of systemd's shared library.
+fn systemd_version(root: &Path) -> Option<u16> {
+    let directories = [
+        "usr/lib/systemd",
+        "usr/lib64/systemd",
+        "usr/lib/x86_64-linux-gnu/systemd",
+        "usr/lib/aarch64-linux-gnu/systemd",
+    ];
+    let libraries = directories
+        .iter()
+        .filter_map(|directory| fs::read_dir(root.join(directory)).ok())
+        .flatten()
+        .flatten();
+    libraries
+        .filter_map(|library| version_in(&library.file_name().to_string_lossy()))
+        .max()
+}
+
+/// 262 in `libsystemd-shared-262.so` and `libsystemd-shared-262.1-1.so`.
+fn version_in(library: &str) -> Option<u16> {
+    let version = library
+        .strip_prefix("libsystemd-shared-")?
+        .strip_suffix(".so")?;
+    version
+        .split(|character: char| !character.is_ascii_digit())
+        .next()?
+        .parse()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_library_tells_the_version() {
+        for (library, version) in [
+            ("libsystemd-shared-262.so", Some(262)),
+            ("libsystemd-shared-257.13-1~deb13u1.so", Some(257)),
+            ("libsystemd-core-262.so", None),
+        ] {
+            assert_eq!(version_in(library), version, "{library}");
+        }
+    }
+}
