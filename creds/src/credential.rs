@@ -140,9 +140,9 @@ pub struct Credential {
 
 impl Credential {
     /// A credential without expiry and scope.
-    pub fn new(name: impl Into<Option<Name>>, timestamp: Timestamp, data: Secret) -> Self {
+    pub fn new(name: Option<Name>, timestamp: Timestamp, data: Secret) -> Self {
         Self {
-            name: name.into(),
+            name,
             timestamp: Some(timestamp),
             not_after: None,
             scope: None,

@@ -1,4 +1,61 @@
-//! Encrypt and decrypt systemd credentials, sealing to a TPM by arithmetic.
+//! Encrypt and decrypt systemd credentials, for this machine and for others.
+//!
+//! A credential is a small secret with a name and times, encrypted so that systemd hands it to a service, a generator or
+//! itself. [`Credential`] is the plaintext side, [`EncryptedCredential`] the file, [`Key`] what stands between them.
+//! The bytes are described in `docs/credential.md`; every type of systemd 250 to 262 is read and written.
+//!
+//! Sealing to a TPM is arithmetic on the public half of its storage key, so it needs no TPM and works for another machine.
+//! Only [`tpm::Tpm::unseal`] and its neighbours talk to a chip, through one [`tpm::Transport`].
+//!
+//! The crate reads no clock, no environment and no random source: all come in as arguments.
+//!
+//! # Encrypt and open again
+//!
+//! ```
+//! use rand_core::UnwrapErr;
+//! use ukikit_creds::{Credential, Key, Keys, Requirements, Secret, Timestamp};
+//!
+//! # fn main() -> Result<(), ukikit_creds::Error> {
+//! let mut rng = UnwrapErr(getrandom::SysRng);
+//! let made = Timestamp::from_micros(1_700_000_000_000_000);
+//! let credential = Credential::new(Some("greeting".parse()?), made, Secret::new(b"hello".to_vec()));
+//! let file = credential.encrypt(&Key::Null, &mut rng)?;
+//! assert_eq!(file.to_text(ukikit_creds::LINE).lines().count(), 2);
+//!
+//! let mut want = Requirements::any();
+//! want.name = Some("greeting".parse()?);
+//! want.allow_null = true;
+//! let opened = file.decrypt(&mut Keys::default(), &want)?;
+//! assert_eq!(opened.data.expose(), b"hello");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Seal for another machine
+//!
+//! ```
+//! use rand_core::UnwrapErr;
+//! use ukikit_creds::{Credential, HostIdentity, Key, PcrPolicy, Secret, Timestamp, TpmBinding};
+//!
+//! # fn main() -> Result<(), ukikit_creds::Error> {
+//! # let identity_file = {
+//! #     let public = include_bytes!("../../tests/vectors/creds/tpm/a.srk.pub");
+//! #     let public = ukikit_creds::PublicArea::from_sized(public)?;
+//! #     let mut identity = HostIdentity::default();
+//! #     identity.storage_root_key = Some(ukikit_creds::StorageRootKey { handle: ukikit_creds::STORAGE_ROOT_HANDLE, public });
+//! #     identity.to_json()
+//! # };
+//! // What `ukikit tpm identity` wrote on that machine.
+//! let identity = HostIdentity::from_json(identity_file.as_bytes())?;
+//! let binding = TpmBinding { parent: identity.parent(true)?, policy: PcrPolicy::default() };
+//!
+//! let made = Timestamp::from_micros(1_700_000_000_000_000);
+//! let credential = Credential::new(Some("fstab.extra".parse()?), made, Secret::new(b"/dev/sda1 / ext4\n".to_vec()));
+//! let file = credential.encrypt(&Key::Tpm(&binding), &mut UnwrapErr(getrandom::SysRng))?;
+//! assert_eq!(file.kind().with_key(), "tpm2");
+//! # Ok(())
+//! # }
+//! ```
 
 mod boot_policy;
 pub mod catalog;
