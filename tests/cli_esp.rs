@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -315,7 +316,7 @@ fn one_sentence_for_each_mistake() {
         (
             "place",
             &[UKI, "gone.cred"],
-            "cannot read `gone.cred`: No such file or directory (os error 2)\n".to_owned(),
+            "cannot read `gone.cred`: No such file or directory\n".to_owned(),
         ),
         (
             "place",
@@ -365,7 +366,7 @@ fn an_esp_that_is_none() {
     fs::rename(room.path("esp"), room.path("elsewhere")).unwrap();
     assert_failed(
         &room.esp("list", &[]),
-        "error: cannot read `esp`: No such file or directory (os error 2)\n",
+        "error: cannot read `esp`: No such file or directory\n",
     );
     room.write("esp", b"");
     assert_failed(&room.esp("list", &[]), "error: `esp` is not a directory\n");
@@ -418,4 +419,111 @@ fn binary(text: &[u8]) -> Vec<u8> {
     base64::engine::general_purpose::STANDARD
         .decode(text)
         .unwrap()
+}
+
+/// An image and the certificate of its signer, made by systemd-repart 262, as files of the room.
+fn write_image(room: &Room) {
+    let packed = vector("ddi/erofs/tiny-a.raw.xz");
+    let mut image = Vec::new();
+    liblzma::read::XzDecoder::new(&packed[..])
+        .read_to_end(&mut image)
+        .unwrap();
+    room.write("tiny-a.sysext.raw", &image);
+    room.write("rsa.crt", &vector("ddi/keys/rsa2048.crt"));
+    room.write("other.crt", &vector("ddi/keys/other.crt"));
+}
+
+/// Why the image is refused where only another certificate is trusted.
+const FOREIGN: &str = "signature: is by issuer `CN=ddi test vector a rsa2048` serial \
+    7A:58:B1:4E:B6:15:ED:FE:24:D9:A2:DF:50:15:B5:1A:64:36:20:F3, which is no trusted certificate (and 1 more)\n";
+
+/// An initrd that trusts these certificates, as one cpio archive.
+fn initrd(certificates: &[&str]) -> Vec<u8> {
+    let mut archive = Vec::new();
+    let directories = ["etc", "usr", "usr/lib", "usr/lib/verity.d"];
+    for name in directories {
+        member(&mut archive, name, 0o040_755, b"");
+    }
+    member(&mut archive, "etc/os-release", 0o100_644, b"ID=vendor\n");
+    for name in certificates {
+        let certificate = vector(&format!("ddi/keys/{name}"));
+        member(
+            &mut archive,
+            &format!("usr/lib/verity.d/{name}"),
+            0o100_644,
+            &certificate,
+        );
+    }
+    member(&mut archive, "TRAILER!!!", 0, b"");
+    archive
+}
+
+/// Appends a file in the "newc" form.
+fn member(archive: &mut Vec<u8>, name: &str, mode: u32, content: &[u8]) {
+    let (size, name_size) = (content.len(), name.len() + 1);
+    archive.extend(b"070701");
+    for field in [0, mode as usize, 0, 0, 1, 0, size, 0, 0, 0, 0, name_size, 0] {
+        archive.extend(format!("{field:08x}").bytes());
+    }
+    archive.extend(name.bytes().chain([0]));
+    archive.resize(archive.len().next_multiple_of(4), 0);
+    archive.extend(content);
+    archive.resize(archive.len().next_multiple_of(4), 0);
+}
+
+#[test]
+fn an_image_is_verified_against_the_given_certificate() {
+    let room = Room::new();
+    write_image(&room);
+    let before = room.tree();
+    assert_failed(
+        &room.esp("place", &["--global", "tiny-a.sysext.raw"]),
+        "error: cannot verify `tiny-a.sysext.raw`: no certificate is given, and no UKI to take one from\n\n\
+         hint: name the signer's with --certificate=FILE\n",
+    );
+    let foreign = ["--global", "--certificate=other.crt", "tiny-a.sysext.raw"];
+    let refused = room.esp("place", &foreign);
+    assert_failed(
+        &refused,
+        &format!("error: cannot verify `tiny-a.sysext.raw`: {FOREIGN}"),
+    );
+    assert_eq!(room.tree(), before);
+    let signed = ["--global", "--certificate=rsa.crt", "tiny-a.sysext.raw"];
+    assert_done(
+        &room.esp("place", &signed),
+        "add      loader/extensions/tiny-a.sysext.raw (1991168 bytes)\n",
+        "",
+    );
+}
+
+#[test]
+fn an_image_is_verified_against_the_initrd_of_its_uki() {
+    let room = Room::new();
+    write_image(&room);
+    let uki = |certificates: &[&str]| {
+        pe_file(&[(".linux", b"kernel"), (".initrd", &initrd(certificates))])
+    };
+    let place = [UKI, "tiny-a.sysext.raw"];
+    let file = "esp/EFI/Linux/vendor+3-0.efi";
+    for (certificates, sentence) in [
+        (
+            &[][..],
+            "the initrd of the UKI has no certificate for images\n\n\
+             hint: name the signer's with --certificate=FILE\n",
+        ),
+        (&["other.crt"], FOREIGN),
+    ] {
+        room.write(file, &uki(certificates));
+        let refused = room.esp("place", &place);
+        assert_failed(
+            &refused,
+            &format!("error: cannot verify `tiny-a.sysext.raw`: {sentence}"),
+        );
+    }
+    room.write(file, &uki(&["other.crt", "rsa2048.crt"]));
+    assert_done(
+        &room.esp("place", &place),
+        "add      EFI/Linux/vendor.efi.extra.d/tiny-a.sysext.raw (1991168 bytes)\n",
+        "",
+    );
 }

@@ -2,3 +2,7 @@
 //!
 //! The `ukikit` program is a thin shell over this library and `ukikit-creds`, `ukikit-sysext` and
 //! `ukikit-esp`.
+
+mod base;
+
+pub use base::Base;

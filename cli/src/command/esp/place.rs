@@ -42,11 +42,7 @@ impl Place {
         let esp = self.root.open()?;
         let target = self.whose.target();
         let uki = read_uki(&esp, &target)?;
-        let expected = Expected {
-            encoding: self.encoding,
-            certificates: &self.certificate,
-            uki: uki.as_deref(),
-        };
+        let mut expected = Expected::new(self.encoding, &self.certificate, uki.as_deref());
         let files = self
             .files
             .iter()

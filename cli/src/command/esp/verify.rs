@@ -1,11 +1,15 @@
 //! What is not verified is not placed: a look into each companion first.
 
-use std::path::PathBuf;
+use std::fs;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
+use ukikit::Base;
 use ukikit_creds::EncryptedCredential;
 use ukikit_esp::{Companion, Kind, Pe};
+use ukikit_sysext::{Certificate, Certificates, Image, Requirements};
 
 use crate::output::with_hint;
 
@@ -21,16 +25,30 @@ pub(super) enum Encoding {
 
 /// What the files are held against.
 pub(super) struct Expected<'a> {
-    pub(super) encoding: Encoding,
+    encoding: Encoding,
     /// Of those who may sign images; none: those in the initrd of the UKI.
-    pub(super) certificates: &'a [PathBuf],
+    certificates: &'a [PathBuf],
     /// The UKI they are for, `None` if for all.
-    pub(super) uki: Option<&'a [u8]>,
+    uki: Option<&'a [u8]>,
+    base: Option<Base>,
 }
 
-impl Expected<'_> {
+impl<'a> Expected<'a> {
+    pub(super) fn new(
+        encoding: Encoding,
+        certificates: &'a [PathBuf],
+        uki: Option<&'a [u8]>,
+    ) -> Self {
+        Self {
+            encoding,
+            certificates,
+            uki,
+            base: None,
+        }
+    }
+
     /// Says why the initrd would not take the companion.
-    pub(super) fn verify(&self, companion: &Companion) -> Result<()> {
+    pub(super) fn verify(&mut self, companion: &Companion) -> Result<()> {
         let verdict = match companion.name().kind() {
             Kind::Credential => self.verify_credential(companion.content()),
             Kind::Addon => verify_addon(companion.content()),
@@ -60,10 +78,50 @@ impl Expected<'_> {
         Err(error.into())
     }
 
-    fn verify_image(&self, _companion: &Companion) -> Result<()> {
-        let _ = (self.certificates, self.uki);
-        bail!("extension images cannot be verified yet");
+    fn verify_image(&mut self, companion: &Companion) -> Result<()> {
+        let mut requirements = Requirements::new();
+        requirements.file_name = Some(companion.name().to_string());
+        if let Some(base) = self.base()? {
+            requirements.base = Some(base.release.clone());
+            requirements.architecture = base.architecture;
+        }
+        let image = Image::open(Cursor::new(companion.content().to_vec()))?;
+        image.verify(&self.trusted()?, &requirements)?;
+        Ok(())
     }
+
+    /// What the UKI's initrd tells; it is unpacked once, and only for an image.
+    fn base(&mut self) -> Result<Option<&Base>> {
+        if let (Some(uki), None) = (self.uki, &self.base) {
+            self.base = Some(Base::of_uki(uki)?);
+        }
+        Ok(self.base.as_ref())
+    }
+
+    /// The certificates given, or those of the initrd.
+    fn trusted(&self) -> Result<Certificates> {
+        if !self.certificates.is_empty() {
+            let given = self.certificates.iter().map(|path| read_certificate(path));
+            return Ok(Certificates::new(given.collect::<Result<Vec<_>>>()?));
+        }
+        let missing = match &self.base {
+            Some(base) if base.certificates.iter().next().is_some() => {
+                return Ok(base.certificates.clone());
+            }
+            Some(_) => anyhow!("the initrd of the UKI has no certificate for images"),
+            None => anyhow!("no certificate is given, and no UKI to take one from"),
+        };
+        Err(with_hint(
+            missing,
+            "name the signer's with --certificate=FILE",
+        ))
+    }
+}
+
+fn read_certificate(path: &Path) -> Result<Certificate> {
+    let cannot_read = || format!("cannot read `{}`", path.display());
+    let pem = fs::read(path).with_context(cannot_read)?;
+    Certificate::from_pem(&pem).with_context(cannot_read)
 }
 
 /// In bytes of the file, as the stub hands it over.
