@@ -15,7 +15,7 @@ use std::process::Command;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use snapshot::snapshot;
+use snapshot::{assert_same, snapshot};
 use support::systemd::{Room, Systemd};
 use support::{succeed, text, ukikit, vector};
 use tempfile::TempDir;
@@ -62,9 +62,14 @@ fn the_kernel_and_fsck_read_back_the_whole_tree() {
     build(&tree, &signer, &room.path("feature.sysext.raw"));
     check(&room, &signer);
 
-    let expected = snapshot(&tree);
-    assert_eq!(snapshot(&mounted(&room)), expected);
-    assert_eq!(snapshot(&extracted(&room)), expected);
+    let mut expected = snapshot(&tree);
+    assert_same(&snapshot(&mounted(&room)), &expected);
+    // fsck.erofs 1.9.4 gives up on an attribute without a value, in images of its own mkfs too.
+    let mut extracted = snapshot(&extracted(&room));
+    for side in [&mut expected, &mut extracted] {
+        side.remove("usr/bin/empty-attribute").unwrap();
+    }
+    assert_same(&extracted, &expected);
 }
 
 #[test]
@@ -202,9 +207,15 @@ fn mounted(room: &Room) -> PathBuf {
     room.path("kernel")
 }
 
-/// What fsck.erofs extracts from it.
+/// What fsck.erofs extracts from it. Not the owner: it would set that last, and so take capabilities away again.
 fn extracted(room: &Room) -> PathBuf {
-    let arguments = ["--extract=fsck", "--preserve", "--xattrs", "data"];
+    let arguments = [
+        "--extract=fsck",
+        "--preserve-perms",
+        "--no-preserve-owner",
+        "--xattrs",
+        "data",
+    ];
     succeed("fsck.erofs --extract", room.run("fsck.erofs", &arguments));
     room.path("fsck")
 }

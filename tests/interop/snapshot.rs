@@ -1,6 +1,6 @@
 //! A directory tree as a value: everything a file system image must carry over, comparable with `==`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io::Read;
@@ -61,6 +61,15 @@ pub(crate) fn snapshot(root: &Path) -> Snapshot {
         );
     }
     entries
+}
+
+/// Fails with the entries that differ, not with the thousands that do not.
+pub(crate) fn assert_same(left: &Snapshot, right: &Snapshot) {
+    let paths: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
+    let differ = |path: &&String| left.get(*path) != right.get(*path);
+    let show = |path: &String| format!("{path}: {:?}\n  {:?}", left.get(path), right.get(path));
+    let differences: Vec<String> = paths.into_iter().filter(differ).map(show).collect();
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
 /// Collects the paths below `root`, relative to it; the root itself is the empty path.

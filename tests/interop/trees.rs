@@ -137,7 +137,8 @@ fn attributes(tree: &Path) {
         "setfattr",
         ["--name=user.note", "--value=hello", &attributed],
     );
-    run("setfattr", ["--name=user.empty", "--value=", &attributed]);
+    let empty = file("empty-attribute", 0o755);
+    run("setfattr", ["--name=user.empty", "--value=", &empty]);
     run(
         "setfattr",
         [
