@@ -3,6 +3,26 @@
 //! systemd-stub picks up companions - credentials, extension images, addons - from fixed places on
 //! the partition the UKI was loaded from, by fixed rules. This crate knows the places and the rules;
 //! it takes bytes and a kind, and does not look into credentials or images.
+//!
+//! ```
+//! use ukikit_esp::{Companion, Esp, Target};
+//!
+//! # let directory = tempfile::tempdir().unwrap();
+//! # std::fs::create_dir_all(directory.path().join("EFI/Linux")).unwrap();
+//! # std::fs::write(directory.path().join("EFI/Linux/vendor+3-0.efi"), "").unwrap();
+//! # let mount_point = directory.path();
+//! let esp = Esp::at(mount_point)?;
+//! let target = Target::Uki("EFI/Linux/vendor.efi".parse()?);
+//! let credential = Companion::new("fstab.extra.cred".parse()?, b"Base64".to_vec())?;
+//!
+//! let changes = esp.place(&target, vec![credential])?;
+//! assert_eq!(
+//!     changes.to_string(),
+//!     "add      EFI/Linux/vendor.efi.extra.d/fstab.extra.cred (6 bytes)\n"
+//! );
+//! changes.apply(&esp)?;
+//! # Ok::<(), ukikit_esp::Error>(())
+//! ```
 
 mod change;
 mod companion;
