@@ -1,13 +1,69 @@
-//! An initrd as a tree.
+//! An initrd as a tree, as Linux's `init/initramfs.c` unpacks it.
+//!
+//! ```text
+//! archive │ zeros │ archive │ …      each a newc cpio archive, as it is or compressed
+//! ```
+//!
+//! Later archives put their files over those of earlier ones.
 
-use crate::{Error, Tree};
+mod compression;
+mod cpio;
+#[cfg(test)]
+mod tests;
 
-/// Reads an initrd: cpio archives one after the other, each compressed or not.
+use compression::Compression;
+
+use crate::{Error, FormatError, Tree};
+
+/// The most an initrd may hold unpacked; machines boot from less.
+const LIMIT: usize = 2 << 30;
+
+/// Reads an initrd: zstd, xz, gzip, bzip2, LZMA, legacy LZ4 and plain archives in any order. Symbolic links in
+/// the directory part of a path are followed inside the tree.
 ///
 /// # Errors
 ///
-/// [`Error::Format`] with the byte where it breaks, [`Error::Entry`] for a path that leads outside.
+/// [`Error::Format`] for bytes that are no archive, damaged or truncated, and when they unpack to more than
+/// 2 GiB; [`Error::Entry`] for a path that is absolute or leads upwards.
 pub fn read(bytes: &[u8]) -> Result<Tree, Error> {
-    let _ = bytes;
-    Ok(Tree::new())
+    read_limited(bytes, LIMIT)
+}
+
+/// [`read`] with another limit for what is unpacked.
+fn read_limited(bytes: &[u8], mut left: usize) -> Result<Tree, Error> {
+    let mut archives = cpio::Archives::new();
+    let mut rest = skip_zeros(bytes);
+    while !rest.is_empty() {
+        let at = bytes.len() - rest.len();
+        let used = match Compression::of(rest) {
+            None => archives.read(rest).map_err(|fault| fault.at(at))?,
+            Some(compression) => {
+                let (used, unpacked) = compression.unpack(rest, left).map_err(|what| {
+                    FormatError::new(at as u64, format!("{compression} archive: {what}"))
+                })?;
+                left = left.saturating_sub(unpacked.len());
+                read_unpacked(&mut archives, &unpacked)
+                    .map_err(|fault| fault.inside(at, compression))?;
+                used
+            }
+        };
+        rest = skip_zeros(rest.get(used..).unwrap_or_default());
+    }
+    Ok(archives.tree)
+}
+
+/// All archives in what was compressed together.
+fn read_unpacked(archives: &mut cpio::Archives, unpacked: &[u8]) -> Result<(), cpio::Fault> {
+    let mut rest = skip_zeros(unpacked);
+    while !rest.is_empty() {
+        let at = unpacked.len() - rest.len();
+        let used = archives.read(rest).map_err(|fault| fault.after(at))?;
+        rest = skip_zeros(rest.get(used..).unwrap_or_default());
+    }
+    Ok(())
+}
+
+fn skip_zeros(bytes: &[u8]) -> &[u8] {
+    let zeros = bytes.iter().take_while(|&&byte| byte == 0).count();
+    bytes.get(zeros..).unwrap_or_default()
 }

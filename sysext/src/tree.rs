@@ -11,6 +11,8 @@ mod content;
 mod directory;
 #[cfg(test)]
 pub(crate) mod listing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

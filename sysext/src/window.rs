@@ -1,6 +1,7 @@
-//! A part of a file, for instance a partition, that is read as if it were a file of its own.
+//! Parts of a file: a partition read as if it were a file of its own, and bytes by their position.
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::sync::{Mutex, PoisonError};
 
 /// The bytes `start..start + len` of a reader. Whatever else moves the reader's position between two
 /// reads does no harm, as long as it does not happen at the same time.
@@ -53,6 +54,26 @@ impl<R> Seek for Window<R> {
         };
         self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
         Ok(self.position)
+    }
+}
+
+/// The bytes of an image by their position, for several readers.
+pub(crate) struct Source(Mutex<BufReader<Box<dyn Input>>>);
+
+trait Input: Read + Seek + Send {}
+
+impl<R: Read + Seek + Send> Input for R {}
+
+impl Source {
+    pub(crate) fn new(image: impl Read + Seek + Send + 'static) -> Self {
+        Self(Mutex::new(BufReader::new(Box::new(image))))
+    }
+
+    /// Fills `buffer` from byte `offset`.
+    pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut image = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        image.seek(SeekFrom::Start(offset))?;
+        image.read_exact(buffer)
     }
 }
 

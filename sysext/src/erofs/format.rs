@@ -154,6 +154,26 @@ pub(super) fn seal(block_0: &mut [u8]) {
     }
 }
 
+/// Whether `bytes`, which start with the superblock, have the checksum they should have. It reaches to the end
+/// of the superblock's block; where blocks are smaller than the 1024 bytes before it, over one whole block.
+pub(super) fn is_sealed(bytes: &[u8]) -> bool {
+    let mut checked = bytes.to_vec();
+    let Ok((superblock, _)) = SuperBlock::mut_from_prefix(&mut checked) else {
+        return false;
+    };
+    let stored = superblock.checksum.get();
+    superblock.checksum = U32::ZERO;
+    let unchecked = superblock.feature_compat.get() & 1 == 0;
+    let block = 1_usize
+        .checked_shl(superblock.block_bits.into())
+        .unwrap_or(usize::MAX);
+    let size = if block > 1024 { block - 1024 } else { block };
+    unchecked
+        || checked
+            .get(..size)
+            .is_some_and(|checked| !crc32c::crc32c(checked) == stored)
+}
+
 /// A device number as the kernel's `new_encode_dev` packs it.
 pub(super) fn device_number(major: u32, minor: u32) -> u32 {
     minor & 0xff | major << 8 | (minor & !0xff) << 12

@@ -2,10 +2,10 @@
 //! Nothing here ever waits, so each of its futures is ready at once.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use erofs_rs::r#async::{EroFS, File};
@@ -13,8 +13,10 @@ use erofs_rs::backend::AsyncImage;
 use erofs_rs::types::Inode;
 use rustix::fs::FileType;
 
+use super::format::{SUPERBLOCK_AT, is_sealed};
 use crate::Error;
 use crate::tree::{Budget, Content, Entry, Kind, Open, Tree, path_of_bytes};
+use crate::window::Source;
 
 /// The largest block of any image that some kernel mounts: its page size, 64 KiB at most.
 const BLOCK_BITS_MAX: u8 = 16;
@@ -28,11 +30,9 @@ const TARGET_MAX: u64 = 4095;
 ///
 /// [`Error::FileSystem`] for what is damaged, not supported, or takes more memory than any real image;
 /// [`Error::Entry`] for a socket and for paths that [`Tree::insert`] refuses.
-pub fn read<R: Read + Seek + Send + 'static>(image: R) -> Result<Tree, Error> {
-    let file_system = ready(EroFS::new(Source(Mutex::new(BufReader::new(
-        Box::new(image) as Box<dyn Input>,
-    )))))
-    .map_err(damaged)?;
+pub fn read<R: Read + Seek + Send + 'static>(mut image: R) -> Result<Tree, Error> {
+    check_superblock(&mut image)?;
+    let file_system = ready(EroFS::new(Source::new(image))).map_err(damaged)?;
     let superblock = file_system.super_block();
     if superblock.blk_size_bits > BLOCK_BITS_MAX {
         return Err(damaged("blocks are larger than 64 KiB"));
@@ -47,6 +47,20 @@ pub fn read<R: Read + Seek + Send + 'static>(image: R) -> Result<Tree, Error> {
         directories: HashSet::from([root]),
     }
     .run(root)
+}
+
+/// The kernel refuses what the crate does not look at: a superblock with another checksum.
+fn check_superblock(image: &mut (impl Read + Seek)) -> Result<(), Error> {
+    let mut bytes = Vec::new();
+    image
+        .seek(SeekFrom::Start(SUPERBLOCK_AT))
+        .and_then(|_| image.take(1 << BLOCK_BITS_MAX).read_to_end(&mut bytes))
+        .map_err(damaged)?;
+    if is_sealed(&bytes) {
+        Ok(())
+    } else {
+        Err(damaged("at byte 1028: checksum of the superblock is wrong"))
+    }
 }
 
 /// What is known while an image is walked through.
@@ -173,18 +187,9 @@ impl Read for ImageReader<'_> {
     }
 }
 
-/// The image's bytes by their position.
-struct Source(Mutex<BufReader<Box<dyn Input>>>);
-
-trait Input: Read + Seek + Send {}
-
-impl<R: Read + Seek + Send> Input for R {}
-
 impl AsyncImage for Source {
     async fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> erofs_rs::Result<()> {
-        let mut image = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        image.seek(SeekFrom::Start(offset))?;
-        Ok(image.read_exact(buffer)?)
+        Ok(self.read_at(buffer, offset)?)
     }
 }
 
