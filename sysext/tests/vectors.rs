@@ -1,6 +1,13 @@
 //! Images made by systemd-repart 257 and 262, and damaged ones: each good one verifies, each bad one is
 //! refused for its own reason.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test stops where it fails"
+)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Cursor, Read};

@@ -388,8 +388,8 @@ mod tests {
                 "root-x86-64-verity-sig"
             ]
         );
-        assert!(front(&table, size) == image[..FRONT_SIZE as usize]);
-        assert!(backup(&table, size) == image[image.len() - BACKUP_SIZE as usize..]);
+        assert!(image.starts_with(&front(&table, size)));
+        assert!(image.ends_with(&backup(&table, size)));
     }
 
     #[test]
@@ -402,10 +402,10 @@ mod tests {
     }
 
     fn small() -> Vec<u8> {
-        let partition = |number: usize, offset, size| Partition {
-            number,
+        let partition = |number: u8, offset, size| Partition {
+            number: number.into(),
             type_guid: Guid::from_bytes([1; 16]),
-            guid: Guid::from_bytes([number as u8; 16]),
+            guid: Guid::from_bytes([number; 16]),
             offset,
             size,
             attributes: 0,
@@ -418,7 +418,7 @@ mod tests {
         };
         let size = FRONT_SIZE + 2 * 4096 + BACKUP_SIZE;
         let mut disk = front(&table, size);
-        disk.resize((FRONT_SIZE + 2 * 4096) as usize, 0);
+        disk.extend([0; 2 * 4096]);
         disk.extend(backup(&table, size));
         disk
     }

@@ -8,11 +8,14 @@ use zerocopy::little_endian::{U16, U32, U64};
 use super::{BLOCK, BLOCK_SIZE, RootHash, Salted, Superblock};
 use crate::Guid;
 
+/// In bytes; dm-verity takes up to 256.
+const SALT_SIZE: u16 = 32;
+
 /// A writer that hands everything on and hashes it on the way. It remembers 32 bytes for each block.
 #[derive(Debug)]
 pub(crate) struct HashTree<W> {
     inner: W,
-    salt: [u8; 32],
+    salt: [u8; SALT_SIZE as usize],
     salted: Salted,
     /// What came since the last full block.
     partial: Vec<u8>,
@@ -21,7 +24,7 @@ pub(crate) struct HashTree<W> {
 }
 
 impl<W: Write> HashTree<W> {
-    pub(crate) fn new(inner: W, salt: [u8; 32]) -> Self {
+    pub(crate) fn new(inner: W, salt: [u8; SALT_SIZE as usize]) -> Self {
         Self {
             inner,
             salt,
@@ -75,7 +78,7 @@ impl<W: Write> HashTree<W> {
             data_block_size: U32::new(BLOCK_SIZE),
             hash_block_size: U32::new(BLOCK_SIZE),
             data_blocks: U64::new(self.blocks),
-            salt_size: U16::new(size_of_val(&self.salt) as u16),
+            salt_size: U16::new(SALT_SIZE),
             reserved: [0; 6],
             salt: [0; 256],
             padding: [0; 168],

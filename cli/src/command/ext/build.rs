@@ -1,0 +1,244 @@
+//! `ukikit ext build`
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, BufWriter};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use clap::Args;
+use serde::Serialize;
+use tempfile::NamedTempFile;
+use ukikit_sysext::{
+    Architecture, Error, Guid, ImageClass, KeyPair, Name, Plan, PrivateKey, Release, Report, Scope,
+    Tree,
+};
+
+use super::{JSON_VERSION, PEM_MAX, passphrase, read_base, read_certificate};
+use crate::file;
+use crate::output::{Json, Output, with_hint};
+use crate::system::environment;
+
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    /// Name of the extension
+    #[arg(long, value_name = "NAME")]
+    name: Name,
+    /// Where to write it: NAME.sysext.raw or NAME.raw, with --confext NAME.confext.raw
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// Directory with the files, as they are to appear below /
+    #[arg(long, value_name = "DIR")]
+    tree: PathBuf,
+    /// Private key, PEM; asked for its passphrase if it has one
+    #[arg(long, value_name = "FILE")]
+    private_key: PathBuf,
+    /// File with the passphrase of the private key
+    #[arg(long, value_name = "FILE")]
+    private_key_passphrase_file: Option<PathBuf>,
+    /// The certificate of that key, PEM
+    #[arg(long, value_name = "FILE")]
+    certificate: PathBuf,
+    /// The machine it is for, as systemd spells it [default: this one's, or the UKI's]
+    #[arg(long, value_name = "ARCH")]
+    architecture: Option<Architecture>,
+    /// Fields for the release file
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_field)]
+    release: Vec<(String, String)>,
+    /// UUID from which all others and the salt follow [default: from name and release file]
+    #[arg(long, value_name = "UUID")]
+    seed: Option<Guid>,
+    /// Fit it to this os-release, initrd or UKI [default: fits everything]
+    #[arg(long, value_name = "FILE")]
+    base: Option<PathBuf>,
+    /// Fit it to the initrd of this UKI
+    #[arg(long, value_name = "FILE", conflicts_with = "base")]
+    uki: Option<PathBuf>,
+    /// Extend /etc instead of /usr and /opt
+    #[arg(long)]
+    confext: bool,
+    /// Where it is merged: initrd, system, portable
+    #[arg(
+        long,
+        value_name = "SCOPE",
+        value_delimiter = ',',
+        default_value = "initrd"
+    )]
+    scope: Vec<Scope>,
+    /// Do everything but write the image
+    #[arg(long)]
+    dry_run: bool,
+    /// How to print what was made
+    #[arg(long, value_name = "FORM", default_value = "off")]
+    json: Json,
+}
+
+fn parse_field(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("is not KEY=VALUE")?;
+    let checked = Release::default().set(key, value);
+    checked.map_err(|error| error.to_string())?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+impl Build {
+    pub(crate) fn run(self, out: &mut Output) -> Result<()> {
+        let plan = self.plan()?;
+        let signer = self.signer()?;
+        let report = if self.dry_run {
+            // What is written and forgotten has the same size and hash.
+            plan.build(&signer, &mut io::empty()).map_err(explain)?
+        } else {
+            write(&plan, &signer, &self.output)?
+        };
+        let built = Built {
+            version: JSON_VERSION,
+            name: self.name.as_str(),
+            output: &self.output,
+            dry_run: self.dry_run,
+            report,
+        };
+        out.show(&built, self.json)
+    }
+
+    fn plan(&self) -> Result<Plan> {
+        let class = if self.confext {
+            ImageClass::Confext
+        } else {
+            ImageClass::Sysext
+        };
+        let file_name = super::file_name(&self.output).unwrap_or_default();
+        self.name.check_file_name(&file_name, class)?;
+        let base = self.base.as_ref().or(self.uki.as_ref());
+        let base = base.map(|path| read_base(path)).transpose()?;
+        let of_base = base.as_ref().and_then(|base| base.architecture);
+        let architecture = self.architecture.or(of_base).or_else(Architecture::native);
+        let architecture = architecture.ok_or_else(|| {
+            with_hint(
+                anyhow!("this machine's architecture has no partition types"),
+                "give --architecture=",
+            )
+        })?;
+        let tree = Tree::read(&self.tree)?;
+        let mut plan = Plan::new(self.name.clone(), architecture, tree);
+        plan.class = class;
+        plan.base = base.map(|base| base.release);
+        plan.scopes.clone_from(&self.scope);
+        plan.seed = self.seed;
+        plan.epoch = epoch()?;
+        for (key, value) in &self.release {
+            plan.release.set(key, value)?;
+        }
+        Ok(plan)
+    }
+
+    fn signer(&self) -> Result<KeyPair> {
+        let pem = file::read(&self.private_key, PEM_MAX)?;
+        let key = self
+            .parse_key(&pem)
+            .with_context(|| format!("cannot use `{}`", self.private_key.display()))?;
+        let certificate = read_certificate(&self.certificate)?;
+        KeyPair::new(key, certificate).with_context(|| {
+            let (key, certificate) = (self.private_key.display(), self.certificate.display());
+            format!("`{key}` and `{certificate}` do not belong together")
+        })
+    }
+
+    fn parse_key(&self, pem: &[u8]) -> Result<PrivateKey> {
+        let given = match &self.private_key_passphrase_file {
+            Some(path) => Some(passphrase::of_file(path)?),
+            None => None,
+        };
+        match PrivateKey::from_pem(pem, given.as_deref().map(Vec::as_slice)) {
+            Err(Error::PassphraseNeeded) => {
+                let prompt = format!("Passphrase of {}: ", self.private_key.display());
+                let typed = passphrase::ask(&prompt).map_err(|_| {
+                    with_hint(
+                        Error::PassphraseNeeded,
+                        "there is no terminal to ask on: give --private-key-passphrase-file=",
+                    )
+                })?;
+                Ok(PrivateKey::from_pem(pem, Some(&typed))?)
+            }
+            result => Ok(result?),
+        }
+    }
+}
+
+/// `SOURCE_DATE_EPOCH`, or 0: an image never depends on when it was made.
+fn epoch() -> Result<u64> {
+    let Some(text) = environment("SOURCE_DATE_EPOCH") else {
+        return Ok(0);
+    };
+    text.parse()
+        .with_context(|| format!("SOURCE_DATE_EPOCH `{text}` is not a number of seconds"))
+}
+
+/// Writes beside the place, flushes, renames: what was there before stays until the image is complete.
+fn write(plan: &Plan, signer: &KeyPair, path: &Path) -> Result<Report> {
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let cannot = || format!("cannot write `{}`", path.display());
+    let mut temporary = NamedTempFile::new_in(directory).with_context(cannot)?;
+    let mut buffered = BufWriter::with_capacity(1 << 20, temporary.as_file_mut());
+    let report = plan.build(signer, &mut buffered).map_err(explain)?;
+    drop(buffered);
+    let file = temporary.as_file();
+    file.set_permissions(fs::Permissions::from_mode(0o644))
+        .with_context(cannot)?;
+    file.sync_all().with_context(cannot)?;
+    temporary.persist(path).with_context(cannot)?;
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .with_context(cannot)?;
+    Ok(report)
+}
+
+/// All reasons of a refusal, each on a line of its own.
+fn explain(error: Error) -> anyhow::Error {
+    match error {
+        Error::Refused { findings } => {
+            let reasons: Vec<String> = findings
+                .iter()
+                .map(|finding| format!("\n  {finding}"))
+                .collect();
+            anyhow!("this would not be merged:{}", reasons.concat())
+        }
+        other => other.into(),
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Built<'a> {
+    version: u32,
+    name: &'a str,
+    output: &'a Path,
+    dry_run: bool,
+    #[serde(flatten)]
+    report: Report,
+}
+
+impl fmt::Display for Built<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report {
+            root_hash,
+            size,
+            seed,
+            release,
+            ..
+        } = &self.report;
+        let written = if self.dry_run { " (not written)" } else { "" };
+        writeln!(f, "image      {}{written}", self.output.display())?;
+        writeln!(f, "size       {size}")?;
+        writeln!(f, "root hash  {root_hash}")?;
+        writeln!(f, "seed       {seed}")?;
+        for (at, (key, value)) in release.iter().enumerate() {
+            let title = if at == 0 { "release" } else { "" };
+            writeln!(f, "{title:<10} {key}={value}")?;
+        }
+        Ok(())
+    }
+}
