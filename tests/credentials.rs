@@ -2,6 +2,8 @@
 //!
 //! Those sealed to a TPM are opened against its saved state in a software TPM, which must be left as empty as it was.
 
+#![cfg(test)]
+
 #[path = "support/mod.rs"]
 mod support;
 

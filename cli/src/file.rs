@@ -15,9 +15,27 @@ pub(crate) fn is_pipe(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
+/// An input's name in a sentence.
+pub(crate) fn shown_input(path: &Path) -> String {
+    shown(path, "standard input")
+}
+
+/// An output's name in a sentence.
+pub(crate) fn shown_output(path: &Path) -> String {
+    shown(path, "standard output")
+}
+
+fn shown(path: &Path, pipe: &str) -> String {
+    if is_pipe(path) {
+        pipe.to_owned()
+    } else {
+        format!("`{}`", path.display())
+    }
+}
+
 /// The content of a file or of standard input, refused over `limit` bytes. Wiped when dropped: it may be a secret.
 pub(crate) fn read(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>> {
-    let shown = path.display();
+    let shown = shown_input(path);
     let read = || -> io::Result<Zeroizing<Vec<u8>>> {
         if is_pipe(path) {
             read_at_most(io::stdin().lock(), limit)
@@ -25,9 +43,9 @@ pub(crate) fn read(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>> {
             read_at_most(File::open(path)?, limit)
         }
     };
-    let bytes = read().with_context(|| format!("cannot read `{shown}`"))?;
+    let bytes = read().with_context(|| format!("cannot read {shown}"))?;
     if bytes.len() > limit {
-        bail!("`{shown}` is longer than {limit} bytes");
+        bail!("{shown} is longer than {limit} bytes");
     }
     Ok(bytes)
 }
@@ -71,5 +89,5 @@ pub(crate) fn write(path: &Path, bytes: &[u8], out: &mut Output) -> Result<()> {
         file.persist(path)?;
         File::open(directory)?.sync_all()
     };
-    write().with_context(|| format!("cannot write `{}`", path.display()))
+    write().with_context(|| format!("cannot write {}", shown_output(path)))
 }

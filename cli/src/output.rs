@@ -113,10 +113,8 @@ impl Output {
     }
 }
 
-/// A cause without the number that the standard library adds to the system's words.
+/// A cause without what libraries add behind the system's words: its number, a temporary file's path.
 fn plain(text: &str) -> &str {
-    match text.rsplit_once(" (os error ") {
-        Some((words, number)) if number.ends_with(')') => words,
-        _ => text,
-    }
+    text.split_once(" (os error ")
+        .map_or(text, |(words, _)| words)
 }

@@ -45,13 +45,13 @@ pub(crate) fn boot_facts() -> BootFacts {
         "/sys/firmware/acpi/tables/TPM2",
         "/sys/kernel/security/tpm0/binary_bios_measurements",
     ];
-    let mut facts = BootFacts::default();
-    facts.secure_boot = fs::read(SECURE_BOOT).is_ok_and(|variable| variable.ends_with(&[1]));
-    facts.tpm = efi
-        && (Path::new(ACTIVE_BANKS).exists()
-            || tables.iter().any(|table| Path::new(table).exists()));
-    facts.first_boot = Path::new("/run/systemd/first-boot").exists();
-    facts
+    let known =
+        Path::new(ACTIVE_BANKS).exists() || tables.iter().any(|table| Path::new(table).exists());
+    BootFacts {
+        secure_boot: fs::read(SECURE_BOOT).is_ok_and(|variable| variable.ends_with(&[1])),
+        tpm: efi && known,
+        first_boot: Path::new("/run/systemd/first-boot").exists(),
+    }
 }
 
 /// Whether the kernel drives a TPM that this process may use.

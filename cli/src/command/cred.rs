@@ -93,7 +93,10 @@ impl Machine {
             (Some(_), None) => None,
             _ => Some(self.machine_id()?),
         };
-        Ok(HostSecret::read(&self.host_secret_path(), machine)?)
+        HostSecret::read(&self.host_secret_path(), machine).map_err(|error| match error {
+            ukikit_creds::Error::ForeignHostSecret { .. } => with_hint(error, "it is left as it is; systemd would delete it. --machine-id= names the machine it belongs to"),
+            error => error.into(),
+        })
     }
 
     fn machine_id(&self) -> Result<MachineId> {
@@ -202,8 +205,8 @@ fn name(given: Option<&str>, file: &Path) -> Result<Option<Name>> {
 fn read_credential(path: &Path, encoding: Encoding) -> Result<EncryptedCredential> {
     let bytes = file::read(path, 3 * ENCRYPTED_MAX)?;
     EncryptedCredential::parse(&bytes, encoding.into()).map_err(|error| {
-        let error =
-            anyhow::Error::new(error).context(format!("`{}` is not a credential", path.display()));
+        let error = anyhow::Error::new(error)
+            .context(format!("{} is not a credential", file::shown_input(path)));
         if encoding == Encoding::Base64 && EncryptedCredential::looks_binary(&bytes) {
             return with_hint(
                 error,

@@ -132,8 +132,8 @@ impl Decrypt {
             Error::HandleEmpty { .. } => "systemd-tpm2-setup makes the storage root key".to_owned(),
             _ => String::new(),
         };
-        let error =
-            anyhow::Error::new(error).context(format!("cannot open `{}`", self.input.display()));
+        let error = anyhow::Error::new(error)
+            .context(format!("cannot open {}", file::shown_input(&self.input)));
         if hint.is_empty() {
             error
         } else {

@@ -130,23 +130,20 @@ impl Encrypt {
         let recipe = self.recipe(out)?;
         let credential = self.credential(&recipe)?;
         let encrypted = self.encrypt(&recipe, &credential, out)?;
+        if !self.dry_run {
+            let text = match recipe.encoding {
+                Encoding::Binary => encrypted.as_bytes().to_vec(),
+                Encoding::Base64 => self.text(&recipe, &encrypted).into_bytes(),
+            };
+            file::write(&self.output, &text, out)?;
+        }
+        let (recipe, encrypted) = (&recipe, &encrypted);
         out.note(format_args!(
             "{}: {}",
-            self.output.display(),
-            Summary {
-                recipe: &recipe,
-                encrypted: &encrypted
-            }
+            file::shown_output(&self.output),
+            Summary { recipe, encrypted }
         ));
-        if self.dry_run {
-            return Ok(());
-        }
-        match recipe.encoding {
-            Encoding::Binary => file::write(&self.output, encrypted.as_bytes(), out),
-            Encoding::Base64 => {
-                file::write(&self.output, self.text(&recipe, &encrypted).as_bytes(), out)
-            }
-        }
+        Ok(())
     }
 
     fn text(&self, recipe: &Recipe, encrypted: &EncryptedCredential) -> String {
@@ -175,6 +172,13 @@ impl Encrypt {
         let public_key = self.public_key_file(kind)?;
         kind.signed |= kind.tpm && public_key.is_some();
         kind.pinned = kind.tpm && self.is_pinned();
+        if kind.id().is_none() {
+            let error = anyhow!(
+                "a credential scoped to a user needs the host secret, and its key is {}",
+                kind.with_key()
+            );
+            return Err(with_hint(error, "give --with-key=host or host+tpm2"));
+        }
         self.check_target(kind)?;
         let encoding = self
             .encoding

@@ -53,8 +53,10 @@ impl Inspect {
         };
         let parsed = EncryptedCredential::parse(&bytes, encoding.into());
         let credential = parsed.map_err(|error| {
-            anyhow::Error::new(error)
-                .context(format!("`{}` is not a credential", self.file.display()))
+            anyhow::Error::new(error).context(format!(
+                "{} is not a credential",
+                file::shown_input(&self.file)
+            ))
         })?;
         Ok((credential, encoding))
     }
