@@ -241,7 +241,7 @@ fn places_for_all_and_tells_programs() {
     room.write("demo.cred", &vector(CREDENTIAL));
     let change = |action: &str, before: &str, after: &str, applied: bool| {
         format!(
-            "{{\"version\":1,\"applied\":{applied},\"changes\":[{{\"action\":\"{action}\",\
+            "{{\"schema\":1,\"applied\":{applied},\"changes\":[{{\"action\":\"{action}\",\
              \"path\":\"loader/credentials/demo.cred\",\"kind\":\"credential\",\
              \"before\":{before},\"after\":{after}}}]}}\n"
         )
@@ -271,7 +271,7 @@ fn places_for_all_and_tells_programs() {
     );
     assert_done(
         &room.esp("list", &["--json=short"]),
-        "{\"version\":1,\"companions\":[{\"target\":\"global\",\"path\":\"loader/credentials/demo.cred\",\
+        "{\"schema\":1,\"companions\":[{\"target\":\"global\",\"path\":\"loader/credentials/demo.cred\",\
          \"kind\":\"credential\",\"size\":134,\"note\":null}]}\n",
         "",
     );

@@ -71,7 +71,7 @@ impl Whose {
 /// What a verb changes, or with `--dry-run` would change.
 #[derive(Debug, Serialize)]
 struct Report<'a> {
-    version: u32,
+    schema: u32,
     applied: bool,
     #[serde(flatten)]
     changes: &'a Changes,
@@ -88,7 +88,7 @@ fn apply(changes: &Changes, esp: &Esp, dry_run: bool, json: Json, out: &mut Outp
         changes.apply(esp)?;
     }
     let report = Report {
-        version: 1,
+        schema: 1,
         applied: !dry_run,
         changes,
     };

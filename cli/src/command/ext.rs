@@ -38,7 +38,7 @@ impl Verb {
 }
 
 /// The version of the JSON that the verbs print; it changes when a member changes its meaning or goes.
-const JSON_VERSION: u32 = 1;
+const SCHEMA: u32 = 1;
 
 /// Keys and certificates are a few kilobytes.
 const PEM_MAX: usize = 1 << 20;

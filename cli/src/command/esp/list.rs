@@ -33,7 +33,7 @@ impl List {
             .map_err(|error| hint_at_ukis(error, &esp))?;
         let companions = entries.into_iter().map(|entry| row(entry, &esp)).collect();
         let listing = Listing {
-            version: 1,
+            schema: 1,
             companions,
         };
         out.show(&listing, self.json)
@@ -43,7 +43,7 @@ impl List {
 /// The companions of an ESP, as a table for people.
 #[derive(Debug, Serialize)]
 struct Listing {
-    version: u32,
+    schema: u32,
     companions: Vec<Row>,
 }
 

@@ -15,7 +15,7 @@ use ukikit_sysext::{
     Tree,
 };
 
-use super::{JSON_VERSION, PEM_MAX, passphrase, read_base, read_certificate};
+use super::{PEM_MAX, SCHEMA, passphrase, read_base, read_certificate};
 use crate::file;
 use crate::output::{Json, Output, with_hint};
 use crate::system::environment;
@@ -92,7 +92,7 @@ impl Build {
             write(&plan, &signer, &self.output)?
         };
         let built = Built {
-            version: JSON_VERSION,
+            schema: SCHEMA,
             name: self.name.as_str(),
             output: &self.output,
             dry_run: self.dry_run,
@@ -213,7 +213,7 @@ fn explain(error: Error) -> anyhow::Error {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Built<'a> {
-    version: u32,
+    schema: u32,
     name: &'a str,
     output: &'a Path,
     dry_run: bool,

@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 use ukikit_sysext::{Description, Image, PartitionDescription, SignatureDescription};
 
-use super::JSON_VERSION;
+use super::SCHEMA;
 use crate::output::{Json, Output};
 
 #[derive(Debug, Args)]
@@ -32,7 +32,7 @@ impl Inspect {
         let description =
             describe().with_context(|| format!("cannot read `{}`", self.image.display()))?;
         let inspected = Inspected {
-            version: JSON_VERSION,
+            schema: SCHEMA,
             image: &self.image,
             description,
         };
@@ -42,7 +42,7 @@ impl Inspect {
 
 #[derive(Debug, Serialize)]
 struct Inspected<'a> {
-    version: u32,
+    schema: u32,
     image: &'a Path,
     #[serde(flatten)]
     description: Description,
@@ -70,7 +70,7 @@ impl fmt::Display for Inspected<'_> {
         if let Some(verity) = &description.verity {
             writeln!(
                 f,
-                "hash tree    {} blocks, UUID {}",
+                "hash tree    over {} data blocks, UUID {}",
                 verity.data_blocks, verity.uuid
             )?;
             writeln!(f, "salt         {}", verity.salt)?;

@@ -13,7 +13,7 @@ use ukikit_sysext::{
     Architecture, Certificates, Error, Finding, Image, Requirements, RootHash, Scope,
 };
 
-use super::{JSON_VERSION, read_base, read_certificate};
+use super::{SCHEMA, read_base, read_certificate};
 use crate::output::{Json, Output};
 
 #[derive(Debug, Args)]
@@ -51,7 +51,7 @@ impl Verify {
         let accepted = root_hash.is_some();
         let image = &self.image;
         let verdict = Verdict {
-            version: JSON_VERSION,
+            schema: SCHEMA,
             image,
             accepted,
             root_hash,
@@ -91,7 +91,7 @@ fn this_machine() -> &'static Path {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Verdict<'a> {
-    version: u32,
+    schema: u32,
     image: &'a Path,
     accepted: bool,
     root_hash: Option<RootHash>,

@@ -1,0 +1,235 @@
+//! `ukikit ext` as a user meets it: exact output, exact errors, nothing half-written.
+
+#![cfg(test)]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use serde_json::Value;
+use support::{text, ukikit, vector};
+use tempfile::TempDir;
+
+const BUILD: &str = "ext build --name=demo --tree=tree --architecture=x86-64 --private-key=KEYS/rsa2048.key --certificate=KEYS/rsa2048.crt";
+
+#[test]
+fn built_verified_and_shown() {
+    let bench = Bench::new();
+    let built = bench.run(&format!("{BUILD} --output=demo.sysext.raw"));
+    let root_hash = bench.root_hash("demo.sysext.raw");
+    assert!(text(&built.stdout).starts_with(&format!(
+        "image      demo.sysext.raw\nsize       49664\nroot hash  {root_hash}\n"
+    )));
+    let verified = bench.run("ext verify --certificate=KEYS/rsa2048.crt demo.sysext.raw");
+    assert_eq!(
+        text(&verified.stdout),
+        format!("demo.sysext.raw: good, root hash {root_hash}\n")
+    );
+    let shown = text(&bench.run("ext inspect demo.sysext.raw").stdout);
+    for line in [
+        "size         49664, sectors of 512\n",
+        &format!("root hash    {root_hash}\n"),
+        "certificate  CN=ddi test vector a rsa2048, RSA-2048\n",
+        "file system  erofs\n",
+        "             SYSEXT_SCOPE=initrd\n",
+    ] {
+        assert!(shown.contains(line), "{line:?} in {shown}");
+    }
+    let json: Value =
+        serde_json::from_slice(&bench.run("ext inspect --json=short demo.sysext.raw").stdout)
+            .unwrap();
+    assert_eq!(
+        (&json["schema"], &json["size"], &json["rootHash"]),
+        (&1.into(), &49664.into(), &root_hash.as_str().into())
+    );
+}
+
+#[test]
+fn the_same_tree_gives_the_same_bytes() {
+    let bench = Bench::new();
+    bench.run(&format!("{BUILD} --output=demo.sysext.raw"));
+    let first = fs::read(bench.path("demo.sysext.raw")).unwrap();
+    fs::rename(bench.path("tree"), bench.path("moved")).unwrap();
+    bench.make_tree();
+    bench.run(&format!("{BUILD} --output=demo.raw"));
+    assert_eq!(fs::read(bench.path("demo.raw")).unwrap(), first);
+}
+
+#[test]
+fn a_dry_run_writes_nothing() {
+    let bench = Bench::new();
+    bench.run(&format!("{BUILD} --output=demo.raw --dry-run"));
+    assert!(!bench.path("demo.raw").exists());
+}
+
+#[test]
+fn fitted_to_an_os_release() {
+    let bench = Bench::new();
+    fs::write(bench.path("os-release"), "ID=vendor\nVERSION_ID=7\n").unwrap();
+    fs::write(bench.path("next"), "ID=vendor\nVERSION_ID=8\n").unwrap();
+    bench.run(&format!("{BUILD} --output=demo.raw --base=os-release"));
+    bench.run("ext verify --certificate=KEYS/rsa2048.crt --base=os-release demo.raw");
+    let refused = bench.start("ext verify --certificate=KEYS/rsa2048.crt --base=next demo.raw");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        text(&refused.stdout).contains("VERSION_ID"),
+        "{}",
+        text(&refused.stdout)
+    );
+}
+
+#[test]
+fn what_a_boot_would_refuse_is_told_on_one_line_each() {
+    let bench = Bench::new();
+    bench.run(&format!("{BUILD} --output=demo.raw"));
+    fs::copy(bench.path("demo.raw"), bench.path("other.raw")).unwrap();
+    let mut flipped = fs::read(bench.path("demo.raw")).unwrap();
+    flipped[20480 + 1500] ^= 1;
+    fs::create_dir(bench.path("flipped")).unwrap();
+    fs::write(bench.path("flipped/demo.raw"), flipped).unwrap();
+    for (arguments, first) in [
+        (
+            "--certificate=KEYS/p256.crt demo.raw",
+            "demo.raw: signature: is by issuer `CN=ddi test vector a rsa2048` serial ",
+        ),
+        (
+            "--certificate=KEYS/rsa2048.crt --scope=portable demo.raw",
+            "demo.raw: usr/lib/extension-release.d/extension-release.demo: ",
+        ),
+        (
+            "--certificate=KEYS/rsa2048.crt other.raw",
+            "other.raw: usr/lib/extension-release.d/extension-release.other: does not exist, only ",
+        ),
+        (
+            "--certificate=KEYS/rsa2048.crt flipped/demo.raw",
+            "flipped/demo.raw: data block 0: does not match its hash\n",
+        ),
+    ] {
+        let output = bench.start(&format!("ext verify {arguments}"));
+        assert_eq!(output.status.code(), Some(1), "{arguments}");
+        assert!(
+            text(&output.stdout).starts_with(first),
+            "{arguments}: {}",
+            text(&output.stdout)
+        );
+    }
+}
+
+#[test]
+fn bad_input_gets_one_sentence() {
+    let bench = Bench::new();
+    for (arguments, error) in [
+        (
+            format!("{BUILD} --output=other.raw"),
+            "error: file name `other.raw` is neither `demo.sysext.raw` nor `demo.raw`, as extension `demo` needs\n",
+        ),
+        (
+            BUILD.replace("--tree=tree", "--tree=none") + " --output=demo.raw",
+            "error: cannot read `none`: No such file or directory\n",
+        ),
+        (
+            BUILD.replace("rsa2048.crt", "none.crt") + " --output=demo.raw",
+            "error: cannot read `KEYS/none.crt`: No such file or directory\n",
+        ),
+        (
+            format!("{BUILD} --output=none/demo.raw"),
+            "error: cannot write `none/demo.raw`: No such file or directory\n",
+        ),
+    ] {
+        let output = bench.start(&arguments);
+        let error = error.replace("KEYS", &keys());
+        assert_eq!(
+            (output.status.code(), text(&output.stderr)),
+            (Some(1), error),
+            "{arguments}"
+        );
+        assert_eq!(bench.images(), Vec::<PathBuf>::new(), "{arguments}");
+    }
+    let mismatch = bench.start(&(BUILD.replace("rsa2048.crt", "other.crt") + " --output=demo.raw"));
+    assert!(
+        text(&mismatch.stderr).contains(" do not belong together: "),
+        "{}",
+        text(&mismatch.stderr)
+    );
+    fs::create_dir(bench.path("tree/etc")).unwrap();
+    let outside = bench.start(&format!("{BUILD} --output=demo.raw"));
+    assert_eq!((outside.status.code(), bench.images()), (Some(1), vec![]));
+    assert!(
+        text(&outside.stderr).contains("etc"),
+        "{}",
+        text(&outside.stderr)
+    );
+    assert_eq!(
+        bench
+            .start(&(BUILD.replace("--name=demo", "--name=a_b") + " --output=a_b.raw"))
+            .status
+            .code(),
+        Some(2)
+    );
+}
+
+/// A directory with a small tree.
+struct Bench(TempDir);
+
+impl Bench {
+    fn new() -> Self {
+        let bench = Self(tempfile::tempdir().unwrap());
+        bench.make_tree();
+        bench
+    }
+
+    fn make_tree(&self) {
+        fs::create_dir_all(self.path("tree/usr/lib/demo")).unwrap();
+        fs::write(self.path("tree/usr/lib/demo/file"), "content\n").unwrap();
+        symlink("file", self.path("tree/usr/lib/demo/link")).unwrap();
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.0.path().join(file)
+    }
+
+    fn start(&self, arguments: &str) -> Output {
+        let arguments = arguments.replace("KEYS", &keys());
+        ukikit()
+            .args(arguments.split_whitespace())
+            .current_dir(self.0.path())
+            .output()
+            .unwrap()
+    }
+
+    fn run(&self, arguments: &str) -> Output {
+        let output = self.start(arguments);
+        assert!(
+            output.status.success(),
+            "{arguments}: {}{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+        output
+    }
+
+    fn root_hash(&self, image: &str) -> String {
+        let output = self.run(&format!(
+            "ext verify --json=short --certificate=KEYS/rsa2048.crt {image}"
+        ));
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        json["rootHash"].as_str().unwrap().to_owned()
+    }
+
+    /// Whatever looks like an image, a temporary one too.
+    fn images(&self) -> Vec<PathBuf> {
+        let files = fs::read_dir(self.0.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        files.filter(|path| path.is_file()).collect()
+    }
+}
+
+fn keys() -> String {
+    let path: &Path = &vector("ddi/keys");
+    path.to_str().unwrap().to_owned()
+}
