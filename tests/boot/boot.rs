@@ -2,6 +2,8 @@
 //!
 //! `tests/run` makes the lab (`UKIKIT_BOOT_LAB`) and runs these one at a time.
 
+#![cfg(test)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

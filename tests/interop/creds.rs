@@ -1,5 +1,7 @@
 //! Credentials between this project and the real systemd-creds, 262 and 257, in both directions, over a software TPM.
 
+#![cfg(test)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

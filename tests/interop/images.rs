@@ -1,6 +1,8 @@
 //! Our extension images through every real checker: systemd-dissect, sfdisk, fsck.erofs, veritysetup, openssl and the
 //! kernel's own mount, compared with the tree they were built from.
 
+#![cfg(test)]
+
 #[path = "../support/mod.rs"]
 mod support;
 
