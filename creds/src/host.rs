@@ -207,3 +207,119 @@ impl Drop for Temporary {
         let _ = fs::remove_file(&self.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::thread;
+
+    use getrandom::SysRng;
+    use rand_core::UnwrapErr;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn machine() -> MachineId {
+        "0123456789abcdef0123456789abcdef".parse().unwrap()
+    }
+
+    fn place() -> (TempDir, PathBuf) {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("lib/credential.secret");
+        (place, path)
+    }
+
+    /// A secret's file of this size and mode.
+    fn written(size: usize, mode: u32) -> (TempDir, PathBuf) {
+        let (place, path) = place();
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        let mut bytes = vec![7; size];
+        let hash = machine().host_secret_hash();
+        let known = size.min(HASH_SIZE);
+        bytes[..known].copy_from_slice(&hash[..known]);
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        (place, path)
+    }
+
+    fn refusal(path: &Path) -> String {
+        match HostSecret::read(path, None) {
+            Err(Error::HostSecret { reason, .. }) => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn made_as_systemd_makes_it() {
+        let (_place, path) = place();
+        let made = HostSecret::read_or_create(&path, machine(), &mut UnwrapErr(SysRng)).unwrap();
+        let metadata = fs::metadata(&path).unwrap();
+        assert_eq!(
+            (metadata.mode() & 0o7777, metadata.len(), metadata.nlink()),
+            (0o400, 4112, 1)
+        );
+        let directory = path.parent().unwrap();
+        assert_eq!(fs::metadata(directory).unwrap().mode() & 0o7777, 0o755);
+        assert_eq!(fs::read_dir(directory).unwrap().count(), 1);
+        let again = HostSecret::read_or_create(&path, machine(), &mut UnwrapErr(SysRng)).unwrap();
+        assert_eq!(made.secret().expose(), again.secret().expose());
+    }
+
+    #[test]
+    fn makers_at_the_same_time_end_with_one_secret() {
+        let (_place, path) = place();
+        let make = || HostSecret::read_or_create(&path, machine(), &mut UnwrapErr(SysRng)).unwrap();
+        let secrets: Vec<HostSecret> = thread::scope(|scope| {
+            let makers: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
+            makers
+                .into_iter()
+                .map(|maker| maker.join().unwrap())
+                .collect()
+        });
+        for secret in &secrets {
+            assert_eq!(secret.secret().expose(), secrets[0].secret().expose());
+        }
+    }
+
+    #[test]
+    fn refused_by_systemds_rules() {
+        for (size, mode, reason) in [
+            (4112, 0o600, "its mode is 0600, not 0400"),
+            (4112, 0o440, "its mode is 0440, not 0400"),
+            (16, 0o400, "it has 16 bytes, not 17 to 4112"),
+            (0, 0o400, "it has 0 bytes, not 17 to 4112"),
+            (4113, 0o400, "it has 4113 bytes, not 17 to 4112"),
+        ] {
+            let (_place, path) = written(size, mode);
+            assert_eq!(refusal(&path), reason);
+        }
+        let (place, path) = written(4112, 0o400);
+        fs::hard_link(&path, place.path().join("second")).unwrap();
+        assert_eq!(refusal(&path), "it has 2 names, and may have one");
+        let link = place.path().join("link");
+        symlink(&path, &link).unwrap();
+        assert_eq!(refusal(&link), "it is a symbolic link");
+        assert_eq!(refusal(place.path()), "it is not a regular file");
+    }
+
+    #[test]
+    fn a_secret_of_one_byte_is_enough() {
+        let (_place, path) = written(17, 0o400);
+        assert_eq!(
+            HostSecret::read(&path, Some(machine()))
+                .unwrap()
+                .secret()
+                .expose(),
+            [7]
+        );
+    }
+
+    #[test]
+    fn a_foreign_secret_is_told_and_stays() {
+        let (_place, path) = written(4112, 0o400);
+        let other: MachineId = "fedcba98765443210fedcba987654321".parse().unwrap();
+        let refused = HostSecret::read_or_create(&path, other, &mut UnwrapErr(SysRng));
+        assert!(matches!(refused, Err(Error::ForeignHostSecret { .. })));
+        assert_eq!(fs::metadata(&path).unwrap().len(), 4112);
+    }
+}
