@@ -10,6 +10,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -18,7 +19,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use support::swtpm::Swtpm;
 use support::{vector, vector_json};
-use ukikit_creds::tpm::{self, Tpm};
+use ukikit_creds::tpm::{self, Tpm, Transport};
 use ukikit_creds::{
     Credential, Encoding, EncryptedCredential, Error, HostSecret, Key, Keys, Parent, PcrBank,
     PcrPolicy, PcrSignatures, PolicyKey, PublicArea, Requirements, STORAGE_ROOT_HANDLE, Scope,
@@ -191,6 +192,119 @@ fn a_tpm_tells_its_storage_keys_and_banks() {
         // A swtpm serves one client at a time.
         drop(transport);
         assert_eq!(swtpm.leftovers(), Vec::<u32>::new(), "{state}");
+    }
+}
+
+#[test]
+fn a_busy_tpm_is_asked_again() {
+    for code in [0x922, 0x908, 0x90a] {
+        let answers = |_: usize, attempt: usize| (attempt < 2).then_some(code);
+        let Some((result, leftovers)) = open_through(answers) else {
+            return support::skip("no swtpm");
+        };
+        assert_eq!(
+            result.unwrap().data.expose(),
+            read("plain/hello"),
+            "{code:#x}"
+        );
+        assert_eq!(leftovers, Vec::<u32>::new(), "{code:#x}");
+    }
+}
+
+#[test]
+fn a_tpm_that_fails_half_way_is_left_empty() {
+    const FAILURE: u32 = 0x101;
+    for failing in 0.. {
+        let answers = |command: usize, _: usize| (command == failing).then_some(FAILURE);
+        let Some((result, leftovers)) = open_through(answers) else {
+            return support::skip("no swtpm");
+        };
+        assert_eq!(leftovers, Vec::<u32>::new(), "failure at command {failing}");
+        match result {
+            Err(Error::Tpm { code, .. }) => assert_eq!(code.value(), FAILURE),
+            Err(error) => panic!("command {failing}: {error}"),
+            // Import, Load, StartAuthSession; five for the signed policy; PolicyPCR, PolicyGetDigest, Unseal.
+            Ok(_) => return assert_eq!(failing, 11),
+        }
+    }
+}
+
+#[test]
+fn a_lockout_says_so() {
+    let Some((result, _)) = open_through(|_, _| Some(0x921)) else {
+        return support::skip("no swtpm");
+    };
+    assert!(matches!(result, Err(Error::Lockout)), "{result:?}");
+}
+
+/// Opens a credential with signed and literal PCRs through a transport that answers some commands itself.
+fn open_through(
+    answers: impl Fn(usize, usize) -> Option<u32>,
+) -> Option<(Result<Credential, Error>, Vec<u32>)> {
+    if !software_tpm() {
+        return None;
+    }
+    let mut cases = cases("credentials").into_iter();
+    let case = cases
+        .find(|case| case["file"] == "cred/offline-srk-pk-pcr7.cred")
+        .unwrap();
+    let swtpm = Swtpm::start("a");
+    swtpm.extend_profile(case["pcr_profile"].as_str().unwrap());
+    let file = EncryptedCredential::parse(&read("cred/offline-srk-pk-pcr7.cred"), Encoding::Base64)
+        .unwrap();
+    let signatures = PcrSignatures::from_json(&read("keys/pk1-signature.json")).unwrap();
+    let result = {
+        let inner = tpm::open(&swtpm.device()).unwrap();
+        let mut transport = Interfering {
+            inner,
+            answers,
+            command: 0,
+            attempt: 0,
+        };
+        let mut rng = rng();
+        let mut keys = Keys {
+            tpm: Some(Tpm::new(&mut transport, &mut rng)),
+            signatures: Some(&signatures),
+            ..Keys::default()
+        };
+        file.decrypt(
+            &mut keys,
+            &requirements(&case, &default_arguments(&case)).unwrap(),
+        )
+    };
+    Some((result, swtpm.leftovers()))
+}
+
+/// Stands between us and a TPM and answers some commands itself, by their number and how often they were sent.
+struct Interfering<A> {
+    inner: Box<dyn Transport>,
+    answers: A,
+    command: usize,
+    attempt: usize,
+}
+
+impl<A: Fn(usize, usize) -> Option<u32>> Transport for Interfering<A> {
+    fn transact(&mut self, command: &[u8]) -> io::Result<Vec<u8>> {
+        const FLUSH_CONTEXT: [u8; 4] = [0, 0, 1, 0x65];
+        if command[6..10] == FLUSH_CONTEXT {
+            return self.inner.transact(command);
+        }
+        let answer = (self.answers)(self.command, self.attempt);
+        match answer {
+            Some(code) => {
+                let again = matches!(code, 0x922 | 0x908 | 0x90a);
+                (self.command, self.attempt) = if again {
+                    (self.command, self.attempt + 1)
+                } else {
+                    (self.command + 1, 0)
+                };
+                Ok([&[0x80, 1, 0, 0, 0, 10][..], &code.to_be_bytes()].concat())
+            }
+            None => {
+                (self.command, self.attempt) = (self.command + 1, 0);
+                self.inner.transact(command)
+            }
+        }
     }
 }
 
