@@ -395,9 +395,15 @@ impl Encrypt {
         }
         policy.bank = self.pcrs.bank.unwrap_or(policy.bank);
         policy.literal = self.given_values();
-        let parent = identity
-            .parent(pinned)
-            .with_context(|| format!("cannot seal to `{}`", path.display()))?;
+        let parent = identity.parent(pinned).map_err(|error| {
+            let other = if pinned { "no" } else { "yes" };
+            let error =
+                anyhow::Error::new(error).context(format!("cannot seal to `{}`", path.display()));
+            with_hint(
+                error,
+                format!("--pinned={other} takes the other key, if it is there"),
+            )
+        })?;
         Ok(TpmBinding { parent, policy })
     }
 
