@@ -167,11 +167,13 @@ fn bad_input_gets_one_sentence() {
         ),
         (
             "cred encrypt --with-key=tpm2 --pinned=yes --target-systemd=257 in out",
-            "error: systemd 257 cannot read a credential of type tpm2, pinned: it takes 262 or later\n",
+            "error: systemd 257 cannot read a credential of type tpm2, pinned: it takes 262 or later\n\n\
+             hint: give --pinned=no for what systemd 255 and later read\n",
         ),
         (
             "cred encrypt --with-key=tpm2 --target-systemd=254 in out",
-            "error: systemd 254 cannot read a credential of type tpm2: it takes 255 or later\n",
+            "error: systemd 254 cannot read a credential of type tpm2: it takes 255 or later\n\n\
+             hint: it cannot import a key sealed outside its TPM: let systemd-creds encrypt on that host\n",
         ),
     ] {
         bench.refuses(arguments, error);

@@ -4,5 +4,6 @@
 //! `ukikit-esp`.
 
 mod base;
+pub mod delivery;
 
 pub use base::Base;

@@ -60,6 +60,7 @@
 mod boot_policy;
 pub mod catalog;
 mod cipher;
+mod content;
 mod credential;
 mod encrypted;
 mod error;
@@ -79,6 +80,7 @@ mod text;
 pub mod tpm;
 
 pub use boot_policy::{BootFacts, BootPolicy};
+pub use content::{Content, Violation};
 pub use credential::{Credential, Name, PLAINTEXT_MAX, Requirements, Scope, Timestamp};
 pub use encrypted::{DescribedTpm, Description, ENCRYPTED_MAX, EncryptedCredential, Keys};
 pub use error::{Error, FormatError};

@@ -3,7 +3,13 @@
 mod decrypt;
 mod encrypt;
 mod inspect;
+mod judgement;
 mod moment;
+mod names;
+mod opening;
+mod reencrypt;
+mod summary;
+mod wish;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,6 +33,10 @@ pub(crate) enum Verb {
     Decrypt(decrypt::Decrypt),
     /// Show everything of a credential that shows without a key
     Inspect(inspect::Inspect),
+    /// List the well-known credentials: who reads them, where, since when
+    Names(names::Names),
+    /// Encrypt credentials anew: for another TPM, policy, host secret, expiry or encoding
+    Reencrypt(reencrypt::Reencrypt),
 }
 
 impl Verb {
@@ -35,6 +45,8 @@ impl Verb {
             Self::Encrypt(verb) => verb.run(out)?,
             Self::Decrypt(verb) => verb.run(out)?,
             Self::Inspect(verb) => verb.run(out)?,
+            Self::Names(verb) => verb.run(out)?,
+            Self::Reencrypt(verb) => verb.run(out)?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -79,6 +91,12 @@ struct Machine {
 }
 
 impl Machine {
+    /// Whether nothing was said of it.
+    fn is_own(&self) -> bool {
+        let named = self.host_secret.is_some() || self.machine_id.is_some() || self.uid.is_some();
+        !named && self.root == Path::new("/")
+    }
+
     fn host_secret_path(&self) -> PathBuf {
         let named = self
             .host_secret
@@ -215,4 +233,18 @@ fn read_credential(path: &Path, encoding: Encoding) -> Result<EncryptedCredentia
         }
         error
     })
+}
+
+/// Reads a credential file in whichever encoding it is.
+fn read_either(path: &Path) -> Result<(EncryptedCredential, Encoding)> {
+    let bytes = file::read(path, 3 * ENCRYPTED_MAX)?;
+    let encoding = if EncryptedCredential::looks_binary(&bytes) {
+        Encoding::Binary
+    } else {
+        Encoding::Base64
+    };
+    let parsed = EncryptedCredential::parse(&bytes, encoding.into());
+    let credential =
+        parsed.with_context(|| format!("{} is not a credential", file::shown_input(path)))?;
+    Ok((credential, encoding))
 }

@@ -4,18 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use ukikit_creds::tpm::Tpm;
-use ukikit_creds::{
-    BootPolicy, Error, Keys, PcrSignatures, Requirements, SIGNATURE_FILE, Timestamp,
-};
+use ukikit_creds::{BootPolicy, Requirements, Timestamp};
 
+use super::opening::Opening;
 use super::{Encoding, Machine, TpmDevice, moment, name, read_credential};
 use crate::file;
-use crate::output::{Output, with_hint};
+use crate::output::Output;
 use crate::system::{self, environment};
-
-/// Longest PCR signature file that is read: far more than any vendor's.
-const SIGNATURE_MAX: usize = 16 << 20;
 
 #[derive(Debug, Args)]
 pub(crate) struct Decrypt {
@@ -52,34 +47,14 @@ impl Decrypt {
     pub(crate) fn run(self, out: &mut Output) -> Result<()> {
         let credential = read_credential(&self.input, self.encoding)?;
         let want = self.requirements()?;
-        let kind = credential.kind();
-        let signatures = if kind.signed {
-            self.signatures()?
-        } else {
-            None
-        };
-        let host = if kind.host {
-            Some(self.machine.host_secret()?)
-        } else {
-            None
-        };
-        let mut transport = if kind.tpm {
-            Some(self.tpm.open()?)
-        } else {
-            None
-        };
-        let mut rng = system::random();
-        let tpm = transport
-            .as_mut()
-            .map(|transport| Tpm::new(&mut **transport, &mut rng));
-        let mut keys = Keys {
-            host: host.as_ref(),
+        let (tpm, machine) = (&self.tpm, &self.machine);
+        let opening = Opening {
             tpm,
-            signatures: signatures.as_ref(),
+            machine,
+            signature: self.signature.as_deref(),
+            prefix: "",
         };
-        let opened = credential
-            .decrypt(&mut keys, &want)
-            .map_err(|error| self.explain(error))?;
+        let opened = opening.open(&self.input, &credential, &want)?;
         file::write(&self.output, opened.data.expose(), out)
     }
 
@@ -99,46 +74,6 @@ impl Decrypt {
         want.scope = self.machine.scope()?;
         want.allow_null = self.allow_null || !self.refuse_null && null_accepted();
         Ok(want)
-    }
-
-    fn signatures(&self) -> Result<Option<PcrSignatures>> {
-        let found = self
-            .signature
-            .clone()
-            .or_else(|| self.machine.search(SIGNATURE_FILE));
-        let Some(path) = found else { return Ok(None) };
-        let json = file::read(&path, SIGNATURE_MAX)?;
-        let read = PcrSignatures::from_json(&json);
-        read.map(Some).map_err(|error| {
-            anyhow::Error::new(error).context(format!("cannot use `{}`", path.display()))
-        })
-    }
-
-    /// Names the file, and says what can be done.
-    fn explain(&self, error: Error) -> anyhow::Error {
-        let hint = match &error {
-            Error::Expired { not_after } => {
-                format!("it was good until {}", moment::show(*not_after))
-            }
-            Error::NameMismatch { embedded, .. } => {
-                format!("open it with --name={embedded}, or with --name= to take any name")
-            }
-            Error::NullKeyRefused => "--allow-null takes it all the same".to_owned(),
-            Error::Scoped => {
-                "give --uid=USER, and --machine-id= and --host-secret= for another machine's"
-                    .to_owned()
-            }
-            Error::SignatureMissing => "give --tpm2-signature=FILE".to_owned(),
-            Error::HandleEmpty { .. } => "systemd-tpm2-setup makes the storage root key".to_owned(),
-            _ => String::new(),
-        };
-        let error = anyhow::Error::new(error)
-            .context(format!("cannot open {}", file::shown_input(&self.input)));
-        if hint.is_empty() {
-            error
-        } else {
-            with_hint(error, hint)
-        }
     }
 }
 

@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use ukikit_creds::{DescribedTpm, Description, ENCRYPTED_MAX, EncryptedCredential};
+use ukikit_creds::{DescribedTpm, Description};
 
-use super::{Encoding, read_credential};
-use crate::file;
+use super::{Encoding, read_credential, read_either};
 use crate::output::{Json, Output};
 
 /// Version of the JSON form.
@@ -31,7 +30,7 @@ impl Inspect {
     pub(crate) fn run(self, out: &mut Output) -> Result<()> {
         let (credential, encoding) = match self.encoding {
             Some(encoding) => (read_credential(&self.file, encoding)?, encoding),
-            None => self.read_either()?,
+            None => read_either(&self.file)?,
         };
         let seen = Seen {
             schema: SCHEMA,
@@ -42,23 +41,6 @@ impl Inspect {
             description: credential.describe()?,
         };
         out.show(&seen, self.json)
-    }
-
-    fn read_either(&self) -> Result<(EncryptedCredential, Encoding)> {
-        let bytes = file::read(&self.file, 3 * ENCRYPTED_MAX)?;
-        let encoding = if EncryptedCredential::looks_binary(&bytes) {
-            Encoding::Binary
-        } else {
-            Encoding::Base64
-        };
-        let parsed = EncryptedCredential::parse(&bytes, encoding.into());
-        let credential = parsed.map_err(|error| {
-            anyhow::Error::new(error).context(format!(
-                "{} is not a credential",
-                file::shown_input(&self.file)
-            ))
-        })?;
-        Ok((credential, encoding))
     }
 }
 
