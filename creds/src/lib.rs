@@ -59,9 +59,11 @@
 
 mod boot_policy;
 pub mod catalog;
+mod challenge;
 mod cipher;
 mod credential;
 mod encrypted;
+mod endorsement;
 mod error;
 mod format;
 mod host;
@@ -77,10 +79,13 @@ mod secret;
 mod signature;
 mod text;
 pub mod tpm;
+mod wrapper;
 
 pub use boot_policy::{BootFacts, BootPolicy};
+pub use challenge::{Answer, Challenge, StorageKey};
 pub use credential::{Credential, Name, PLAINTEXT_MAX, Requirements, Scope, Timestamp};
 pub use encrypted::{DescribedTpm, Description, ENCRYPTED_MAX, EncryptedCredential, Keys};
+pub use endorsement::{EndorsementArea, EndorsementKey, EndorsementKind, EndorsementTemplate};
 pub use error::{Error, FormatError};
 pub use host::{HOST_SECRET_PATH, HostSecret};
 pub use identity::HostIdentity;
