@@ -4,5 +4,6 @@
 //! `ukikit-esp`.
 
 mod base;
+pub mod endorsement;
 
 pub use base::Base;
