@@ -12,8 +12,9 @@ use const_oid::db::rfc5912::{
     SHA_384_WITH_RSA_ENCRYPTION, SHA_512_WITH_RSA_ENCRYPTION,
 };
 use const_oid::{AssociatedOid, ObjectIdentifier};
+use der::asn1::AnyRef;
 use der::referenced::OwnedToRef;
-use der::{Decode, DecodePem, Encode};
+use der::{Decode, Document, Reader, SliceReader};
 use rsa::signature::hazmat::PrehashVerifier;
 use rsa::traits::PublicKeyParts;
 use rsa::{Pkcs1v15Sign, RsaPublicKey};
@@ -35,7 +36,7 @@ const RSA_BITS_MIN: u32 = 2048;
 
 /// The certificates of CAs that are trusted to know real TPMs.
 #[derive(Debug, Clone, Default)]
-pub struct Authorities(Vec<Certificate>);
+pub struct Authorities(Vec<Parsed>);
 
 impl Authorities {
     /// Adds those in a file: any number in PEM with text around them, or one in DER.
@@ -45,16 +46,16 @@ impl Authorities {
     /// When there is none, or one that cannot be read.
     pub fn add(&mut self, file: &[u8]) -> Result<()> {
         if file.first() == Some(&0x30) {
-            let certificate = Certificate::from_der(file);
             self.0
-                .push(certificate.context("it is not a certificate in DER")?);
+                .push(Parsed::from_der(file).context("it is not a certificate in DER")?);
             return Ok(());
         }
         let text = std::str::from_utf8(file).context("it is neither PEM nor DER")?;
         let blocks = text.match_indices("-----BEGIN CERTIFICATE-----");
         let before = self.0.len();
         for (number, (start, _)) in blocks.enumerate() {
-            let certificate = Certificate::from_pem(pem_block(text, start));
+            let certificate = Document::from_pem(pem_block(text, start))
+                .and_then(|(_, document)| Parsed::from_der(document.as_bytes()));
             let number = number + 1;
             self.0.push(
                 certificate.with_context(|| format!("its certificate {number} cannot be read"))?,
@@ -73,7 +74,7 @@ impl Authorities {
     /// certificates to a self-issued one.
     pub fn check(&self, key: &EndorsementKey, now: u64) -> Result<Vec<String>> {
         let certificate = read(key)?;
-        check_leaf(certificate.tbs_certificate(), key)?;
+        check_leaf(certificate.tbs(), key)?;
         let now = Duration::from_secs(now);
         check_time(&certificate, now).context("the endorsement certificate cannot be used")?;
         let path = self.path(&certificate, now, 0)?;
@@ -81,21 +82,13 @@ impl Authorities {
     }
 
     /// The issuers of `certificate` up to the root, `below` certificates standing between it and the end.
-    fn path(
-        &self,
-        certificate: &Certificate,
-        now: Duration,
-        below: usize,
-    ) -> Result<Vec<&Certificate>> {
+    fn path(&self, certificate: &Parsed, now: Duration, below: usize) -> Result<Vec<&Parsed>> {
         ensure!(
             below < PATH_MAX,
             "the path to a root has over {PATH_MAX} certificates"
         );
-        let wanted = certificate.tbs_certificate().issuer();
-        let named = self
-            .0
-            .iter()
-            .filter(|ca| ca.tbs_certificate().subject() == wanted);
+        let wanted = certificate.tbs().issuer();
+        let named = self.0.iter().filter(|ca| ca.tbs().subject() == wanted);
         let mut refusal = anyhow!(
             "`{wanted}`, who issued the certificate of `{}`, is not among the CAs given",
             subject(certificate)
@@ -112,17 +105,17 @@ impl Authorities {
 
     fn path_through<'a>(
         &'a self,
-        certificate: &Certificate,
-        issuer: &'a Certificate,
+        certificate: &Parsed,
+        issuer: &'a Parsed,
         now: Duration,
         below: usize,
-    ) -> Result<Vec<&'a Certificate>> {
+    ) -> Result<Vec<&'a Parsed>> {
         check_signature(certificate, issuer)?;
         check_authority(issuer, below)
             .and_then(|()| check_time(issuer, now))
             .with_context(|| format!("the CA `{}` cannot be used", subject(issuer)))?;
         let mut path = vec![issuer];
-        let tbs = issuer.tbs_certificate();
+        let tbs = issuer.tbs();
         if tbs.issuer() != tbs.subject() {
             path.extend(self.path(issuer, now, below + 1)?);
         }
@@ -136,12 +129,12 @@ impl Authorities {
 ///
 /// One sentence: no certificate, one that cannot be read, one of another key.
 pub fn check_key(key: &EndorsementKey) -> Result<()> {
-    check_subject(read(key)?.tbs_certificate(), key)
+    check_subject(read(key)?.tbs(), key)
 }
 
-fn read(key: &EndorsementKey) -> Result<Certificate> {
+fn read(key: &EndorsementKey) -> Result<Parsed> {
     let der = key.certificate.as_deref();
-    Certificate::from_der(der.context("there is no endorsement certificate")?)
+    Parsed::from_der(der.context("there is no endorsement certificate")?)
         .context("the endorsement certificate cannot be read")
 }
 
@@ -153,8 +146,31 @@ fn pem_block(text: &str, start: usize) -> &str {
     rest.get(..end).unwrap_or_default()
 }
 
-fn subject(certificate: &Certificate) -> String {
-    certificate.tbs_certificate().subject().to_string()
+/// A certificate, and the bytes its signature is over: written anew they might come out different.
+#[derive(Debug, Clone)]
+struct Parsed {
+    certificate: Certificate,
+    signed: Vec<u8>,
+}
+
+impl Parsed {
+    fn from_der(der: &[u8]) -> der::Result<Self> {
+        let certificate = Certificate::from_der(der)?;
+        let mut fields = SliceReader::new(AnyRef::from_der(der)?.value())?;
+        let signed = fields.tlv_bytes()?.to_vec();
+        Ok(Self {
+            certificate,
+            signed,
+        })
+    }
+
+    fn tbs(&self) -> &TbsCertificate {
+        self.certificate.tbs_certificate()
+    }
+}
+
+fn subject(certificate: &Parsed) -> String {
+    certificate.tbs().subject().to_string()
 }
 
 fn check_subject(tbs: &TbsCertificate, key: &EndorsementKey) -> Result<()> {
@@ -185,8 +201,8 @@ fn check_leaf(tbs: &TbsCertificate, key: &EndorsementKey) -> Result<()> {
 }
 
 /// Whether this may issue certificates, with `below` CAs between it and the end.
-fn check_authority(ca: &Certificate, below: usize) -> Result<()> {
-    let tbs = ca.tbs_certificate();
+fn check_authority(ca: &Parsed, below: usize) -> Result<()> {
+    let tbs = ca.tbs();
     check_critical(tbs)?;
     let constraints = tbs.get_extension::<BasicConstraints>()?;
     let constraints = constraints.map(|(_, constraints)| constraints);
@@ -229,8 +245,8 @@ fn check_critical(tbs: &TbsCertificate) -> Result<()> {
     }
 }
 
-fn check_time(certificate: &Certificate, now: Duration) -> Result<()> {
-    let validity = certificate.tbs_certificate().validity();
+fn check_time(certificate: &Parsed, now: Duration) -> Result<()> {
+    let validity = certificate.tbs().validity();
     let (begin, end) = (validity.not_before, validity.not_after);
     ensure!(
         begin.to_unix_duration() <= now,
@@ -240,26 +256,22 @@ fn check_time(certificate: &Certificate, now: Duration) -> Result<()> {
     Ok(())
 }
 
-fn check_signature(certificate: &Certificate, issuer: &Certificate) -> Result<()> {
-    let content = certificate.tbs_certificate().to_der()?;
-    let algorithm = certificate.signature_algorithm();
+fn check_signature(certificate: &Parsed, issuer: &Parsed) -> Result<()> {
+    let algorithm = certificate.certificate.signature_algorithm();
     let oid = algorithm.oid;
     ensure!(
-        algorithm == certificate.tbs_certificate().signature(),
+        algorithm == certificate.tbs().signature(),
         "the certificate of `{}` names two signature algorithms",
         subject(certificate)
     );
-    let (digest, padding) = digest(oid, &content).with_context(|| {
+    let (digest, padding) = digest(oid, &certificate.signed).with_context(|| {
         format!(
             "the certificate of `{}` is signed in a way that is not taken here ({oid})",
             subject(certificate)
         )
     })?;
-    let key = issuer
-        .tbs_certificate()
-        .subject_public_key_info()
-        .owned_to_ref();
-    let signature = certificate.signature().raw_bytes();
+    let key = issuer.tbs().subject_public_key_info().owned_to_ref();
+    let signature = certificate.certificate.signature().raw_bytes();
     let verified = match padding {
         Some(padding) => verify_rsa(key, padding, &digest, signature),
         None => verify_ecdsa(key, &digest, signature),
@@ -312,4 +324,169 @@ fn verify_ecdsa(key: SubjectPublicKeyInfoRef<'_>, digest: &[u8], signature: &[u8
     p384::ecdsa::VerifyingKey::from(key)
         .verify_prehash(digest, &signature)
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use ukikit_creds::EndorsementArea;
+
+    use super::*;
+
+    /// 2030-01-01
+    const NOW: u64 = 1_893_456_000;
+
+    fn vector(path: &str) -> Vec<u8> {
+        let root = env!("CARGO_MANIFEST_DIR");
+        std::fs::read(format!("{root}/../tests/vectors/creds/{path}")).unwrap()
+    }
+
+    /// What is said of a certificate, with these CAs trusted.
+    fn verdict(certificate: &str, authorities: &[&str]) -> Result<Vec<String>, String> {
+        let mut trusted = Authorities::default();
+        for file in authorities {
+            trusted
+                .add(&vector(&format!("endorsement/{file}.pem")))
+                .unwrap();
+        }
+        let public = EndorsementArea::from_sized(&vector("tpm/p256.endorsement.pub")).unwrap();
+        let certificate = vector(&format!("endorsement/{certificate}.der"));
+        let key = EndorsementKey::new(public, Some(certificate));
+        trusted
+            .check(&key, NOW)
+            .map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn a_path_of_named_cas_is_found() {
+        for (certificate, authorities, path) in [
+            (
+                "good",
+                &["rsa", "root", "intermediate"][..],
+                &["CN=intermediate", "CN=root"][..],
+            ),
+            ("by-root", &["root"], &["CN=root"]),
+            ("by-rsa", &["rsa"], &["CN=rsa"]),
+        ] {
+            assert_eq!(
+                verdict(certificate, authorities).unwrap(),
+                path,
+                "{certificate}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_reason_to_refuse_is_said() {
+        for (certificate, wanted) in [
+            (
+                "expired",
+                "the endorsement certificate cannot be used: it expired at 2021-01-01T00:00:00Z",
+            ),
+            (
+                "server",
+                "the endorsement certificate is for other uses (its extended key usage lacks 2.23.133.8.1)",
+            ),
+            ("ca", "the endorsement certificate is that of a CA"),
+            (
+                "critical",
+                "it has a critical extension that is not known here (1.2.3.4)",
+            ),
+            (
+                "other-key",
+                "the endorsement certificate is that of another key",
+            ),
+            (
+                "forged",
+                "the certificate of `CN=tpm` is not signed by the key of `CN=intermediate`",
+            ),
+            (
+                "by-rsa",
+                "`CN=rsa`, who issued the certificate of `CN=tpm`, is not among the CAs given",
+            ),
+            (
+                "by-end",
+                "the CA `CN=end` cannot be used: its basic constraints do not make it a CA",
+            ),
+            (
+                "by-silent",
+                "the CA `CN=silent` cannot be used: its basic constraints do not make it a CA",
+            ),
+            (
+                "by-usage",
+                "the CA `CN=usage` cannot be used: its key usage does not allow to sign certificates",
+            ),
+            (
+                "by-old",
+                "the CA `CN=old` cannot be used: it expired at 2021-01-01T00:00:00Z",
+            ),
+            (
+                "by-constrained",
+                "the CA `CN=constrained` cannot be used: it has a critical extension that is not known here (2.5.29.30)",
+            ),
+            (
+                "by-lower",
+                "the CA `CN=intermediate` cannot be used: it allows 0 CAs below it, not 1",
+            ),
+            ("by-loop", "the path to a root has over 8 certificates"),
+        ] {
+            let all = [
+                "root",
+                "intermediate",
+                "end",
+                "silent",
+                "usage",
+                "old",
+                "constrained",
+                "lower",
+                "loop-a",
+                "loop-b",
+            ];
+            assert_eq!(
+                verdict(certificate, &all).unwrap_err(),
+                wanted,
+                "{certificate}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_intermediate_alone_is_not_enough() {
+        assert_eq!(
+            verdict("good", &["intermediate"]).unwrap_err(),
+            "`CN=root`, who issued the certificate of `CN=intermediate`, is not among the CAs given"
+        );
+    }
+
+    #[test]
+    fn files_of_cas_are_read_whole_or_refused() {
+        let mut trusted = Authorities::default();
+        let two = [
+            b"Root:\n".to_vec(),
+            vector("endorsement/root.pem"),
+            vector("endorsement/rsa.pem"),
+            b"the end".to_vec(),
+        ];
+        trusted.add(&two.concat()).unwrap();
+        assert_eq!(trusted.0.len(), 2);
+        trusted.add(&vector("endorsement/ca.der")).unwrap();
+        assert_eq!(trusted.0.len(), 3);
+        let cut = |file: &str, size| {
+            Authorities::default()
+                .add(&vector(file)[..size])
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(
+            cut("endorsement/root.pem", 20),
+            "it has no certificate in PEM or DER"
+        );
+        assert_eq!(
+            cut("endorsement/root.pem", 300),
+            "its certificate 1 cannot be read"
+        );
+        assert_eq!(
+            cut("endorsement/ca.der", 100),
+            "it is not a certificate in DER"
+        );
+    }
 }
