@@ -5,5 +5,6 @@
 
 mod base;
 pub mod delivery;
+pub mod endorsement;
 
 pub use base::Base;

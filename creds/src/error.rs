@@ -151,6 +151,28 @@ pub enum Error {
     /// A TPM key that cannot be a storage parent.
     #[error("cannot use the TPM's public area: {0}")]
     PublicArea(String),
+    /// A TPM key that cannot be an endorsement key.
+    #[error("cannot use the TPM's endorsement key: {0}")]
+    EndorsementKey(String),
+    /// The endorsement hierarchy has a password, so the endorsement key cannot be made or used.
+    #[error("the TPM's endorsement hierarchy has a password, which we cannot give")]
+    EndorsementLocked,
+    /// A challenge, or the answer to one, that contradicts itself or lacks something.
+    #[error("challenge or answer, `{member}`: {reason}")]
+    Challenge {
+        /// Member of the JSON object.
+        member: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A key of the identity is not shown to live in the TPM that owns the endorsement key.
+    #[error("the `{key}` of the identity is not proven: {reason}")]
+    NotProven {
+        /// Member of the identity.
+        key: String,
+        /// Why not.
+        reason: &'static str,
+    },
     /// A host identity that contradicts itself or lacks something.
     #[error("host identity, `{member}`: {reason}")]
     Identity {

@@ -6,10 +6,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
+use crate::endorsement::{EndorsementArea, EndorsementKey};
 use crate::error::Error;
 use crate::machine::MachineId;
 use crate::pcr::PcrBank;
-use crate::public::{Algorithm, PublicArea, Template};
+use crate::public::{self, Algorithm, PublicArea, Template};
 use crate::seal::{Parent, STORAGE_ROOT_HANDLE, StorageRootKey};
 use crate::tpm::Tpm;
 
@@ -30,6 +31,8 @@ pub struct HostIdentity {
     pub storage_root_key: Option<StorageRootKey>,
     /// The parent of un-pinned types, when the owner hierarchy has no password.
     pub legacy_parent: Option<PublicArea>,
+    /// The endorsement key, by which [`Challenge`](crate::Challenge) proves the other keys.
+    pub endorsement_key: Option<EndorsementKey>,
     /// Banks whose registers the TPM keeps.
     pub pcr_banks: Vec<PcrBank>,
 }
@@ -37,7 +40,8 @@ pub struct HostIdentity {
 impl HostIdentity {
     /// Asks a TPM for its half: storage root key, legacy parent (ECC where the TPM can) and banks.
     ///
-    /// A missing storage root key or a locked owner hierarchy leaves the member empty.
+    /// A missing storage root key or a locked hierarchy leaves the member empty. The endorsement key is
+    /// [`Tpm::endorsement_key`]'s: sealing does not need it, and some chips take seconds to make it.
     ///
     /// # Errors
     ///
@@ -96,6 +100,11 @@ impl HostIdentity {
             .map(storage_root_key)
             .transpose()?;
         let legacy_parent = file.legacy_parent.as_ref().map(legacy_parent).transpose()?;
+        let endorsement_key = file
+            .endorsement_key
+            .as_ref()
+            .map(endorsement_key)
+            .transpose()?;
         let machine_id = file.machine_id.as_deref().map(str::parse).transpose();
         Ok(Self {
             name: file.name,
@@ -104,6 +113,7 @@ impl HostIdentity {
             systemd_version: file.systemd_version,
             storage_root_key,
             legacy_parent,
+            endorsement_key,
             pcr_banks: file.pcr_banks,
         })
     }
@@ -118,11 +128,15 @@ impl HostIdentity {
             storage_root_key: self
                 .storage_root_key
                 .as_ref()
-                .map(|key| Member::new(&key.public, Some(key.handle))),
+                .map(|key| Member::new(&key.public.name(), &key.public.to_sized()).at(key.handle)),
             legacy_parent: self
                 .legacy_parent
                 .as_ref()
-                .map(|public| Member::new(public, None)),
+                .map(|public| Member::new(&public.name(), &public.to_sized())),
+            endorsement_key: self.endorsement_key.as_ref().map(|key| {
+                Member::new(&key.public.name(), &key.public.to_sized())
+                    .certified(key.certificate.as_deref())
+            }),
             pcr_banks: self.pcr_banks.clone(),
         };
         // A struct of texts and numbers always has a JSON form.
@@ -157,6 +171,8 @@ struct File {
     storage_root_key: Option<Member>,
     #[serde(skip_serializing_if = "Option::is_none")]
     legacy_parent: Option<Member>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endorsement_key: Option<Member>,
     #[serde(default)]
     pcr_banks: Vec<PcrBank>,
 }
@@ -171,25 +187,42 @@ struct Member {
     name: String,
     /// TPM2B_PUBLIC, Base64.
     public: String,
+    /// X.509 in DER, Base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<String>,
 }
 
 impl Member {
-    fn new(public: &PublicArea, handle: Option<u32>) -> Self {
+    fn new(name: &[u8], public: &[u8]) -> Self {
         Self {
-            handle: handle.map(|handle| format!("{handle:#010x}")),
-            name: hex::encode(public.name()),
-            public: STANDARD.encode(public.to_sized()),
+            handle: None,
+            name: hex::encode(name),
+            public: STANDARD.encode(public),
+            certificate: None,
         }
     }
 
-    fn public(&self, at: &str) -> Result<PublicArea, Error> {
+    fn at(mut self, handle: u32) -> Self {
+        self.handle = Some(format!("{handle:#010x}"));
+        self
+    }
+
+    fn certified(mut self, certificate: Option<&[u8]>) -> Self {
+        self.certificate = certificate.map(|der| STANDARD.encode(der));
+        self
+    }
+
+    /// The public area as `read` reads it, which must have the name stated.
+    fn public<A>(
+        &self,
+        at: &str,
+        read: fn(&[u8]) -> Result<A, Error>,
+        name: fn(&A) -> Vec<u8>,
+    ) -> Result<A, Error> {
         let inside = |name: &str| format!("{at}.{name}");
-        let bytes = STANDARD
-            .decode(&self.public)
-            .map_err(|_| member(&inside("public"), "it is not Base64"))?;
-        let public = PublicArea::from_sized(&bytes)
-            .map_err(|error| member(&inside("public"), &error.to_string()))?;
-        let name = hex::encode(public.name());
+        let bytes = base64(&inside("public"), &self.public)?;
+        let public = read(&bytes).map_err(|error| member(&inside("public"), &error.to_string()))?;
+        let name = hex::encode(name(&public));
         if !name.eq_ignore_ascii_case(&self.name) {
             return Err(member(
                 &inside("name"),
@@ -198,18 +231,21 @@ impl Member {
         }
         Ok(public)
     }
+
+    fn storage_key(&self, at: &str) -> Result<PublicArea, Error> {
+        self.public(at, PublicArea::from_sized, PublicArea::name)
+    }
+}
+
+fn base64(at: &str, text: &str) -> Result<Vec<u8>, Error> {
+    STANDARD
+        .decode(text)
+        .map_err(|_| member(at, "it is not Base64"))
 }
 
 fn storage_root_key(found: &Member) -> Result<StorageRootKey, Error> {
-    let public = found.public("storageRootKey")?;
-    let digits = found
-        .handle
-        .as_deref()
-        .and_then(|text| text.strip_prefix("0x"));
-    // TPM_HT_PERSISTENT: the first byte of the handle is 81.
-    let handle = digits
-        .and_then(|digits| u32::from_str_radix(digits, 16).ok())
-        .filter(|handle| handle >> 24 == 0x81);
+    let public = found.storage_key("storageRootKey")?;
+    let handle = found.handle.as_deref().and_then(public::persistent_handle);
     let handle = handle.ok_or_else(|| {
         member(
             "storageRootKey.handle",
@@ -219,8 +255,16 @@ fn storage_root_key(found: &Member) -> Result<StorageRootKey, Error> {
     Ok(StorageRootKey { handle, public })
 }
 
+fn endorsement_key(found: &Member) -> Result<EndorsementKey, Error> {
+    let at = "endorsementKey";
+    let public = found.public(at, EndorsementArea::from_sized, EndorsementArea::name)?;
+    let certificate = found.certificate.as_deref();
+    let certificate = certificate.map(|text| base64("endorsementKey.certificate", text));
+    Ok(EndorsementKey::new(public, certificate.transpose()?))
+}
+
 fn legacy_parent(found: &Member) -> Result<PublicArea, Error> {
-    let public = found.public("legacyParent")?;
+    let public = found.storage_key("legacyParent")?;
     if !public.is(Template::LegacyParent) {
         return Err(member(
             "legacyParent.public",
@@ -241,9 +285,13 @@ fn member(member: &str, reason: &str) -> Error {
 mod tests {
     use super::*;
 
-    fn public(file: &str) -> PublicArea {
+    fn vector(file: &str) -> Vec<u8> {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/creds/tpm/");
-        PublicArea::from_sized(&std::fs::read(format!("{path}{file}")).unwrap()).unwrap()
+        std::fs::read(format!("{path}{file}")).unwrap()
+    }
+
+    fn public(file: &str) -> PublicArea {
+        PublicArea::from_sized(&vector(file)).unwrap()
     }
 
     fn identity() -> HostIdentity {
@@ -256,6 +304,10 @@ mod tests {
                 public: public("a.srk.pub"),
             }),
             legacy_parent: Some(public("rsa.legacy-rsa.pub")),
+            endorsement_key: Some(EndorsementKey::new(
+                EndorsementArea::from_sized(&vector("p384.endorsement.pub")).unwrap(),
+                Some(vec![0x30, 0]),
+            )),
             pcr_banks: vec![PcrBank::Sha256, PcrBank::Sha384],
         }
     }
@@ -281,6 +333,11 @@ mod tests {
             &hex::encode(public("rsa.legacy-rsa.pub").name()),
             &hex::encode(public("a.srk.pub").name()),
         );
+        let name = hex::encode(identity().endorsement_key.unwrap().public.name());
+        let wrong_name = format!(
+            "host identity, `endorsementKey.name`: it is 000d{}, the public area's is {name}",
+            &name[4..]
+        );
         for (json, wanted) in [
             (
                 json.replace("\"schema\": 1", "\"schema\": 2"),
@@ -293,6 +350,14 @@ mod tests {
             (
                 json.replace(&srk, "AAA"),
                 "host identity, `storageRootKey.public`: it is not Base64",
+            ),
+            (
+                json.replace("MAA=", "MAA"),
+                "host identity, `endorsementKey.certificate`: it is not Base64",
+            ),
+            (
+                json.replace("\"name\": \"000c", "\"name\": \"000d"),
+                wrong_name.as_str(),
             ),
             (
                 swapped,

@@ -59,10 +59,12 @@
 
 mod boot_policy;
 pub mod catalog;
+mod challenge;
 mod cipher;
 mod content;
 mod credential;
 mod encrypted;
+mod endorsement;
 mod error;
 mod format;
 mod host;
@@ -78,11 +80,14 @@ mod secret;
 mod signature;
 mod text;
 pub mod tpm;
+mod wrapper;
 
 pub use boot_policy::{BootFacts, BootPolicy};
 pub use content::{Content, Violation};
+pub use challenge::{Answer, Challenge, StorageKey};
 pub use credential::{Credential, Name, PLAINTEXT_MAX, Requirements, Scope, Timestamp};
 pub use encrypted::{DescribedTpm, Description, ENCRYPTED_MAX, EncryptedCredential, Keys};
+pub use endorsement::{EndorsementArea, EndorsementKey, EndorsementKind, EndorsementTemplate};
 pub use error::{Error, FormatError};
 pub use host::{HOST_SECRET_PATH, HostSecret};
 pub use identity::HostIdentity;

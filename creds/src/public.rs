@@ -17,6 +17,8 @@ const LEGACY_ATTRIBUTES: u32 = 0x0003_0072;
 /// The storage root key has noDA as well.
 const STORAGE_ROOT_ATTRIBUTES: u32 = 0x0003_0472;
 const RESTRICTED_DECRYPT: u32 = 0x0003_0000;
+/// fixedTPM, fixedParent, sensitiveDataOrigin
+const BORN_IN_TPM: u32 = 0x0000_0032;
 const SIGN: u32 = 0x0004_0000;
 
 /// Kind of a storage key.
@@ -184,6 +186,11 @@ impl PublicArea {
             }
     }
 
+    /// Whether its attributes say that a TPM made it and never lets it go. Only a TPM can vouch that they are true.
+    pub(crate) fn is_born_in_tpm(&self) -> bool {
+        self.attributes & BORN_IN_TPM == BORN_IN_TPM
+    }
+
     pub(crate) fn key(&self) -> &PublicKey {
         &self.key
     }
@@ -283,6 +290,13 @@ pub(crate) fn unsized_whole(bytes: &[u8]) -> Result<&[u8], FormatError> {
             "the TPM structure is cut off",
         )),
     }
+}
+
+/// The persistent handle that a text such as 0x81000001 stands for.
+pub(crate) fn persistent_handle(text: &str) -> Option<u32> {
+    let handle = u32::from_str_radix(text.strip_prefix("0x")?, 16).ok()?;
+    // TPM_HT_PERSISTENT: the first byte of the handle is 81.
+    (handle >> 24 == 0x81).then_some(handle)
 }
 
 /// TPM name of an object with this public area and SHA-256 as its name algorithm.

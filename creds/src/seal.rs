@@ -10,8 +10,6 @@
 //! blob       = TPM2B_PRIVATE | TPM2B_PUBLIC | TPM2B_ENCRYPTED_SECRET
 //! ```
 
-use aes::Aes128;
-use cfb_mode::cipher::KeyIvInit;
 use p256::elliptic_curve::sec1::ToSec1Point;
 use rand_core::CryptoRng;
 use rsa::{BoxedUint, Oaep, RsaPublicKey};
@@ -21,11 +19,12 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, FormatError};
 use crate::format::{PublicKeyHeader, TpmHeader, pad};
-use crate::kdf::{hmac_sha256, kdf_a, kdf_e, sha256};
+use crate::kdf::{Hash, kdf_e, sha256};
 use crate::pcr::{PcrBank, PcrMask};
 use crate::policy::{PcrPolicy, PolicyDigest};
 use crate::public::{self, Algorithm, PublicArea, PublicKey};
 use crate::secret::Secret;
+use crate::wrapper::wrap;
 
 /// TPM_HT_PERSISTENT | 1: where systemd and the TCG put the storage root key.
 pub const STORAGE_ROOT_HANDLE: u32 = 0x8100_0001;
@@ -283,12 +282,7 @@ fn duplicate(seed: &[u8; 32], name: &[u8], obfuscation: &[u8; 32], secret: &[u8;
         &[0, 0x20],
         secret,
     ];
-    let mut sensitive = Zeroizing::new(parts.concat());
-    let key = kdf_a::<16>(seed, "STORAGE", name, &[]);
-    cfb_mode::Encryptor::<Aes128>::new((&*key).into(), &[0; 16].into()).encrypt(&mut sensitive);
-    let integrity = kdf_a::<32>(seed, "INTEGRITY", &[], &[]);
-    let outer = hmac_sha256(&*integrity, &[&sensitive, name]);
-    [&public::sized(&outer)[..], &sensitive].concat()
+    wrap(Hash::Sha256, seed, name, Zeroizing::new(parts.concat()))
 }
 
 /// A sealed key as a credential carries it: everything a TPM needs to open it.

@@ -4,6 +4,7 @@
 //! fails half-way.
 
 mod command;
+mod endorsement;
 mod session;
 mod transport;
 
@@ -227,23 +228,27 @@ impl<'a> Tpm<'a> {
         template: Template,
         algorithm: Algorithm,
     ) -> Result<(u32, PublicArea), Error> {
+        let response = self.create_primary_in(OWNER, &template.sized(algorithm))?;
+        let public = PublicArea::parse(response.fields().sized()?)?;
+        Ok((response.handle()?, public))
+    }
+
+    /// Makes a primary key of a hierarchy whose password is empty, from a template with its size.
+    fn create_primary_in(&mut self, hierarchy: u32, template: &[u8]) -> Result<Response, Error> {
         let command = Command::new(TpmCc::CreatePrimary)
-            .handle(OWNER)
+            .handle(hierarchy)
             .authorize(Authorization::EmptyPassword)
             // An empty sensitive area of four bytes, the template, no outside info, no PCRs.
             .bytes(&[0, 4, 0, 0, 0, 0])
-            .bytes(&template.sized(algorithm))
+            .bytes(template)
             .bytes(&[0, 0, 0, 0, 0, 0]);
-        let response = self.run(&command).map_err(|error| match error {
-            Error::Tpm { code, .. }
-                if code.is(ResponseCode::BAD_AUTH) || code.is(ResponseCode::AUTH_FAIL) =>
-            {
+        self.run(&command).map_err(|error| match error {
+            Error::Tpm { code, .. } if code.is_wrong_password() && hierarchy == OWNER => {
                 Error::OwnerLocked
             }
+            Error::Tpm { code, .. } if code.is_wrong_password() => Error::EndorsementLocked,
             error => error,
-        })?;
-        let public = PublicArea::parse(response.fields().sized()?)?;
-        Ok((response.handle()?, public))
+        })
     }
 
     /// Imports the object if it came from elsewhere, and loads it.
@@ -413,6 +418,13 @@ impl<'a> Tpm<'a> {
             self.flush(handle);
         }
         result
+    }
+
+    /// Flushes whatever was loaded after `handle`.
+    fn flush_behind(&mut self, handle: u32) {
+        while let Some(&last) = self.loaded.last().filter(|last| **last != handle) {
+            self.flush(last);
+        }
     }
 
     fn flush(&mut self, handle: u32) {

@@ -1,5 +1,7 @@
 //! `ukikit tpm`: its verbs.
 
+mod answer;
+mod challenge;
 mod identity;
 
 use std::process::ExitCode;
@@ -13,12 +15,18 @@ use crate::output::Output;
 pub(crate) enum Verb {
     /// Write the public half of this host, to seal credentials for it from elsewhere
     Identity(identity::Identity),
+    /// Ask a host to prove its identity, and check its answer
+    Challenge(challenge::Prove),
+    /// Answer a challenge with this host's TPM
+    Answer(answer::Respond),
 }
 
 impl Verb {
     pub(crate) fn run(self, out: &mut Output) -> Result<ExitCode> {
         match self {
             Self::Identity(verb) => verb.run(out)?,
+            Self::Challenge(verb) => verb.run(out)?,
+            Self::Answer(verb) => verb.run(out)?,
         }
         Ok(ExitCode::SUCCESS)
     }

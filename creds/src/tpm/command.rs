@@ -32,6 +32,24 @@ pub(super) enum Authorization {
     EmptyPassword,
     /// A session's authorisation structure, made for this very command.
     Session(Vec<u8>),
+    /// The empty password for the first handle, and another authorisation for the second.
+    EmptyPasswordAnd(Box<Authorization>),
+}
+
+impl Authorization {
+    /// A policy session that has no key of its own, so that its HMAC is empty too.
+    pub(super) fn unsalted_policy(session: u32) -> Self {
+        const CONTINUE: u8 = 1;
+        Self::Session([&session.to_be_bytes()[..], &[0, 0, CONTINUE, 0, 0]].concat())
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            Self::EmptyPassword => EMPTY_PASSWORD.to_vec(),
+            Self::Session(bytes) => bytes.clone(),
+            Self::EmptyPasswordAnd(other) => [&EMPTY_PASSWORD[..], &other.to_bytes()].concat(),
+        }
+    }
 }
 
 /// A command on its way to the TPM.
@@ -78,13 +96,12 @@ impl Command {
 
     fn to_bytes(&self) -> Vec<u8> {
         let (tag, authorization) = match &self.authorization {
-            None => (NO_SESSIONS, &[][..]),
-            Some(Authorization::EmptyPassword) => (SESSIONS, &EMPTY_PASSWORD[..]),
-            Some(Authorization::Session(bytes)) => (SESSIONS, bytes.as_slice()),
-        };
-        let authorization = match authorization {
-            [] => Vec::new(),
-            bytes => [&length(bytes).to_be_bytes(), bytes].concat(),
+            None => (NO_SESSIONS, Vec::new()),
+            Some(authorization) => {
+                let bytes = authorization.to_bytes();
+                let sized = [&length(&bytes).to_be_bytes()[..], &bytes].concat();
+                (SESSIONS, sized)
+            }
         };
         let body = [&self.handles[..], &authorization, &self.parameters].concat();
         let size = u32::try_from(HEADER + body.len()).unwrap_or(u32::MAX);
@@ -269,8 +286,8 @@ impl<'a> Fields<'a> {
 pub struct ResponseCode(u32);
 
 impl ResponseCode {
-    pub(super) const AUTH_FAIL: Self = Self(0x08e);
-    pub(super) const BAD_AUTH: Self = Self(0x0a2);
+    const AUTH_FAIL: Self = Self(0x08e);
+    const BAD_AUTH: Self = Self(0x0a2);
     pub(super) const HANDLE: Self = Self(0x08b);
     pub(super) const INTEGRITY: Self = Self(0x09f);
     pub(super) const LOCKOUT: Self = Self(0x921);
@@ -290,6 +307,10 @@ impl ResponseCode {
         // Bit 7 marks the codes that carry such a pointer in the bits around bit 8.
         let pointed = self.0 & 0x80 != 0;
         code.0 == if pointed { self.0 & 0xbf } else { self.0 }
+    }
+
+    pub(super) fn is_wrong_password(self) -> bool {
+        self.is(Self::BAD_AUTH) || self.is(Self::AUTH_FAIL)
     }
 
     fn asks_again(self) -> bool {
@@ -316,6 +337,7 @@ fn makes_handle(code: TpmCc) -> bool {
 /// The command's name in the TCG's spelling.
 fn name(code: TpmCc) -> &'static str {
     match code {
+        TpmCc::ActivateCredential => "TPM2_ActivateCredential",
         TpmCc::CreatePrimary => "TPM2_CreatePrimary",
         TpmCc::EvictControl => "TPM2_EvictControl",
         TpmCc::FlushContext => "TPM2_FlushContext",
@@ -323,10 +345,13 @@ fn name(code: TpmCc) -> &'static str {
         TpmCc::Import => "TPM2_Import",
         TpmCc::Load => "TPM2_Load",
         TpmCc::LoadExternal => "TPM2_LoadExternal",
+        TpmCc::NvRead => "TPM2_NV_Read",
+        TpmCc::NvReadPublic => "TPM2_NV_ReadPublic",
         TpmCc::PcrRead => "TPM2_PCR_Read",
         TpmCc::PolicyAuthorize => "TPM2_PolicyAuthorize",
         TpmCc::PolicyGetDigest => "TPM2_PolicyGetDigest",
         TpmCc::PolicyPcr => "TPM2_PolicyPCR",
+        TpmCc::PolicySecret => "TPM2_PolicySecret",
         TpmCc::ReadPublic => "TPM2_ReadPublic",
         TpmCc::StartAuthSession => "TPM2_StartAuthSession",
         TpmCc::Unseal => "TPM2_Unseal",

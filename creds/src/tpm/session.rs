@@ -17,8 +17,8 @@ use crate::public::{self, PublicArea};
 use crate::seal::Seed;
 use crate::secret::Secret;
 
-const NULL_HANDLE: u32 = 0x4000_0007;
-const POLICY: u8 = 1;
+pub(super) const NULL_HANDLE: u32 = 0x4000_0007;
+pub(super) const POLICY: u8 = 1;
 /// continueSession and encrypt: the answer's first parameter comes encrypted.
 const ATTRIBUTES: u8 = 0x41;
 

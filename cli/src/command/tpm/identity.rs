@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
+use ukikit::endorsement;
 use ukikit_creds::tpm::Tpm;
-use ukikit_creds::{HostIdentity, MachineId};
+use ukikit_creds::{EndorsementKey, EndorsementKind, Error, HostIdentity, MachineId};
 
 use crate::command::cred::TpmDevice;
 use crate::file;
@@ -27,6 +28,10 @@ pub(crate) struct Identity {
     /// Take the host's files from below DIR
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
+    /// Record the endorsement key of this kind: rsa2048, rsa3072, p256 or p384
+    /// [default: the one with a certificate]
+    #[arg(long, value_name = "KIND")]
+    endorsement_key: Option<EndorsementKind>,
     #[command(flatten)]
     tpm: TpmDevice,
 }
@@ -34,7 +39,12 @@ pub(crate) struct Identity {
 impl Identity {
     pub(crate) fn run(self, out: &mut Output) -> Result<()> {
         let (mut transport, mut rng) = (self.tpm.open()?, system::random());
-        let mut identity = HostIdentity::of_tpm(&mut Tpm::new(&mut *transport, &mut rng))?;
+        let mut tpm = Tpm::new(&mut *transport, &mut rng);
+        let mut identity = HostIdentity::of_tpm(&mut tpm)?;
+        identity.endorsement_key = match tpm.endorsement_key(self.endorsement_key) {
+            Err(Error::EndorsementLocked) => None,
+            found => found?,
+        };
         identity.name = self
             .name
             .clone()
@@ -55,8 +65,21 @@ fn say_what_is_missing(identity: &HostIdentity, out: &mut Output) {
     if identity.legacy_parent.is_none() {
         out.warning("the TPM's owner hierarchy has a password, so only pinned credentials (systemd 262 and later) can be sealed to it");
     }
+    say_what_proves_it(identity.endorsement_key.as_ref(), out);
     if identity.machine_id.is_none() {
         out.warning("the machine ID is not known, so nothing can be scoped to a user there; --machine-id= gives it");
+    }
+}
+
+fn say_what_proves_it(key: Option<&EndorsementKey>, out: &mut Output) {
+    match key {
+        None => out.warning("the TPM shows no endorsement key, because its endorsement hierarchy has a password or it makes none of that kind, so the identity cannot be proven"),
+        Some(key) if key.certificate.is_none() => out.note("the TPM holds no endorsement certificate: a proof of this identity will not tell it from a software TPM"),
+        Some(key) => {
+            if let Err(error) = endorsement::check_key(key) {
+                out.warning(format_args!("{error:#}; the identity cannot be proven with it"));
+            }
+        }
     }
 }
 
