@@ -4,5 +4,9 @@
 //! `ukikit-esp`.
 
 mod base;
+pub mod fleet;
+pub mod moment;
+mod wiped;
 
 pub use base::Base;
+pub use wiped::read_wiped;

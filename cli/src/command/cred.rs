@@ -3,13 +3,13 @@
 mod decrypt;
 mod encrypt;
 mod inspect;
-mod moment;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
+use ukikit::moment;
 use ukikit_creds::{
     ENCRYPTED_MAX, EncryptedCredential, HOST_SECRET_PATH, HostSecret, MachineId, Name, SEARCH_PATH,
     Scope,
