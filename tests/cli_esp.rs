@@ -10,6 +10,7 @@ use std::process::Output;
 
 use assert_cmd::Command;
 use base64::Engine;
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 /// A credential sealed with the null key, made by systemd-creds 262.
@@ -271,8 +272,11 @@ fn places_for_all_and_tells_programs() {
     );
     assert_done(
         &room.esp("list", &["--json=short"]),
-        "{\"schema\":1,\"companions\":[{\"target\":\"global\",\"path\":\"loader/credentials/demo.cred\",\
-         \"kind\":\"credential\",\"size\":134,\"note\":null}]}\n",
+        &format!(
+            "{{\"schema\":1,\"companions\":[{{\"target\":\"global\",\"path\":\"loader/credentials/demo.cred\",\
+             \"kind\":\"credential\",\"size\":134,\"sha256\":\"{}\",\"note\":null}}]}}\n",
+            hex::encode(Sha256::digest(vector(CREDENTIAL)))
+        ),
         "",
     );
     assert_done(

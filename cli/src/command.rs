@@ -3,6 +3,7 @@
 pub(crate) mod cred;
 mod esp;
 mod ext;
+mod fleet;
 mod tpm;
 
 use std::process::ExitCode;
@@ -39,6 +40,9 @@ enum Noun {
     /// Companions on the EFI system partition: place, list, remove
     #[command(subcommand)]
     Esp(esp::Verb),
+    /// Credentials for many hosts at once
+    #[command(subcommand)]
+    Fleet(fleet::Verb),
 }
 
 impl Ukikit {
@@ -49,6 +53,7 @@ impl Ukikit {
             Noun::Tpm(verb) => verb.run(out),
             Noun::Ext(verb) => verb.run(out),
             Noun::Esp(verb) => verb.run(out),
+            Noun::Fleet(verb) => verb.run(out),
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Files and pipes: read whole within a limit, written whole or not at all. `-` is standard input or output.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use ukikit::read_wiped;
 use zeroize::Zeroizing;
 
 use crate::output::Output;
@@ -38,35 +39,14 @@ pub(crate) fn read(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>> {
     let shown = shown_input(path);
     let read = || -> io::Result<Zeroizing<Vec<u8>>> {
         if is_pipe(path) {
-            read_at_most(io::stdin().lock(), limit)
+            read_wiped(io::stdin().lock(), limit)
         } else {
-            read_at_most(File::open(path)?, limit)
+            read_wiped(File::open(path)?, limit)
         }
     };
     let bytes = read().with_context(|| format!("cannot read {shown}"))?;
     if bytes.len() > limit {
         bail!("{shown} is longer than {limit} bytes");
-    }
-    Ok(bytes)
-}
-
-/// Up to one byte more than `limit`, in a buffer that grows by copying into a new one, so that no unwiped copy stays behind.
-fn read_at_most(mut source: impl Read, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(8192));
-    let mut chunk = Zeroizing::new([0; 8192]);
-    while bytes.len() <= limit {
-        let size = match source.read(&mut *chunk) {
-            Ok(0) => break,
-            Ok(size) => size,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        if bytes.len() + size > bytes.capacity() {
-            let mut larger = Zeroizing::new(Vec::with_capacity(2 * bytes.capacity() + size));
-            larger.extend_from_slice(&bytes);
-            bytes = larger;
-        }
-        bytes.extend_from_slice(chunk.get(..size).unwrap_or_default());
     }
     Ok(bytes)
 }

@@ -6,5 +6,9 @@
 mod base;
 pub mod delivery;
 pub mod endorsement;
+pub mod fleet;
+pub mod moment;
+mod wiped;
 
 pub use base::Base;
+pub use wiped::read_wiped;

@@ -20,8 +20,20 @@ pub(crate) fn now_micros() -> u64 {
 }
 
 /// The kernel's random source. Nothing can be encrypted without it: its failure ends the program.
-pub(crate) fn random() -> impl CryptoRng {
+pub(crate) fn random() -> impl CryptoRng + Clone + Sync {
     UnwrapErr(getrandom::SysRng)
+}
+
+/// Who runs the program: the user's number and, if it has one, name.
+pub(crate) fn user() -> (u32, Option<String>) {
+    let uid = rustix::process::getuid().as_raw();
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    (uid, name)
 }
 
 /// A variable of the environment, `None` when unset or not UTF-8.

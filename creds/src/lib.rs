@@ -83,8 +83,8 @@ pub mod tpm;
 mod wrapper;
 
 pub use boot_policy::{BootFacts, BootPolicy};
-pub use content::{Content, Violation};
 pub use challenge::{Answer, Challenge, StorageKey};
+pub use content::{Content, Violation};
 pub use credential::{Credential, Name, PLAINTEXT_MAX, Requirements, Scope, Timestamp};
 pub use encrypted::{DescribedTpm, Description, ENCRYPTED_MAX, EncryptedCredential, Keys};
 pub use endorsement::{EndorsementArea, EndorsementKey, EndorsementKind, EndorsementTemplate};

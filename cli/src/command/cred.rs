@@ -4,7 +4,6 @@ mod decrypt;
 mod encrypt;
 mod inspect;
 mod judgement;
-mod moment;
 mod names;
 mod opening;
 mod reencrypt;
@@ -16,6 +15,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
+use ukikit::moment;
 use ukikit_creds::{
     ENCRYPTED_MAX, EncryptedCredential, HOST_SECRET_PATH, HostSecret, MachineId, Name, SEARCH_PATH,
     Scope,

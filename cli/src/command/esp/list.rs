@@ -6,6 +6,7 @@ use std::fs;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use ukikit_creds::{Encoding, EncryptedCredential};
 use ukikit_esp::{Entry, Esp, Kind, Target};
 
@@ -53,32 +54,40 @@ struct Row {
     path: String,
     kind: Option<Kind>,
     size: u64,
+    /// Of a credential, hexadecimal.
+    sha256: Option<String>,
     /// Why it has no effect, or not the one that is hoped for.
     note: Option<String>,
 }
 
 fn row(entry: Entry, esp: &Esp) -> Row {
-    let note = match (&entry.note, entry.kind) {
+    let file = match entry.kind {
+        Some(Kind::Credential) => Some(fs::read(esp.root().join(&entry.path))),
+        _ => None,
+    };
+    let sha256 = match &file {
+        Some(Ok(file)) => Some(hex::encode(Sha256::digest(file))),
+        _ => None,
+    };
+    let note = match (entry.note, file) {
         (Some(note), _) => Some(note.to_string()),
-        (None, Some(Kind::Credential)) => note_on_credential(esp, &entry.path),
-        (None, _) => None,
+        (None, Some(Ok(file))) => note_on_credential(&file),
+        (None, Some(Err(error))) => Some(format!("cannot be read: {error}")),
+        (None, None) => None,
     };
     Row {
         target: entry.target,
         path: entry.path,
         kind: entry.kind,
         size: entry.size,
+        sha256,
         note,
     }
 }
 
-fn note_on_credential(esp: &Esp, path: &str) -> Option<String> {
-    let file = match fs::read(esp.root().join(path)) {
-        Ok(file) => file,
-        Err(error) => return Some(format!("cannot be read: {error}")),
-    };
-    let damage = EncryptedCredential::parse(&file, Encoding::Base64).err()?;
-    if EncryptedCredential::parse(&file, Encoding::Binary).is_ok() {
+fn note_on_credential(file: &[u8]) -> Option<String> {
+    let damage = EncryptedCredential::parse(file, Encoding::Base64).err()?;
+    if EncryptedCredential::parse(file, Encoding::Binary).is_ok() {
         return Some("binary, which initrds of systemd 262 and later do not read".to_owned());
     }
     Some(format!("not an encrypted credential: {damage}"))

@@ -8,7 +8,11 @@ use ukikit_creds::Timestamp;
 /// Reads `now`, `@SECONDS`, `+SPAN`, `-SPAN`, `SPAN ago`, `YYYY-MM-DD[ HH:MM[:SS]][ UTC]` or an RFC 3339 time.
 ///
 /// Spans and times without a zone are reckoned from `now`, in the local zone.
-pub(super) fn parse(text: &str, now: Timestamp) -> Result<Timestamp> {
+///
+/// # Errors
+///
+/// When the text is something else, or names a moment before 1970.
+pub fn parse(text: &str, now: Timestamp) -> Result<Timestamp> {
     if let Some(seconds) = text.strip_prefix('@') {
         return seconds_since_1970(seconds).ok_or_else(|| refusal(text));
     }
@@ -31,7 +35,7 @@ pub(super) fn parse(text: &str, now: Timestamp) -> Result<Timestamp> {
 }
 
 /// The moment for people: date and time in UTC.
-pub(super) fn show(moment: Timestamp) -> String {
+pub fn show(moment: Timestamp) -> String {
     let shown = i64::try_from(moment.as_micros())
         .ok()
         .and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok());
@@ -39,6 +43,13 @@ pub(super) fn show(moment: Timestamp) -> String {
         || moment.to_string(),
         |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
     )
+}
+
+/// The moment for programs, as RFC 3339 has it, in UTC.
+pub fn rfc3339(moment: Timestamp) -> String {
+    let micros = i64::try_from(moment.as_micros()).ok();
+    let time = micros.and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok());
+    time.map_or_else(|| moment.to_string(), |time| time.to_string())
 }
 
 /// `SECONDS` or `SECONDS.FRACTION`, exact to the microsecond.

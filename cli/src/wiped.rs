@@ -1,0 +1,32 @@
+//! Reading what may be a secret, so that no copy of it stays behind in memory.
+
+use std::io::{self, Read};
+
+use zeroize::Zeroizing;
+
+/// Reads to the end, but no more than one byte over `limit`: a longer result means the source is too long.
+///
+/// The buffer grows by copying into a new one, so that no unwiped copy stays behind.
+///
+/// # Errors
+///
+/// What the source says.
+pub fn read_wiped(mut source: impl Read, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(8192));
+    let mut chunk = Zeroizing::new([0; 8192]);
+    while bytes.len() <= limit {
+        let size = match source.read(&mut *chunk) {
+            Ok(0) => break,
+            Ok(size) => size,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if bytes.len() + size > bytes.capacity() {
+            let mut larger = Zeroizing::new(Vec::with_capacity(2 * bytes.capacity() + size));
+            larger.extend_from_slice(&bytes);
+            bytes = larger;
+        }
+        bytes.extend_from_slice(chunk.get(..size).unwrap_or_default());
+    }
+    Ok(bytes)
+}
