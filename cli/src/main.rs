@@ -3,6 +3,7 @@
 mod command;
 mod file;
 mod output;
+mod progress;
 mod system;
 
 use std::process::ExitCode;

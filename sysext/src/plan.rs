@@ -16,6 +16,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::content::{self, Identity, Rules};
+use crate::erofs::Compression;
 use crate::finding::Findings;
 use crate::gpt::{self, Partition, Table};
 use crate::image::PartitionDescription;
@@ -49,6 +50,8 @@ pub struct Plan {
     pub seed: Option<Guid>,
     /// The latest time of a file, in seconds since 1970.
     pub epoch: u64,
+    /// How its files are compressed.
+    pub compression: Compression,
 }
 
 /// What became of a plan.
@@ -69,7 +72,8 @@ pub struct Report {
 }
 
 impl Plan {
-    /// A sysext for every base, merged in the initrd, with epoch 0.
+    /// A sysext for every base, merged in the initrd, with epoch 0, compressed so that every kernel
+    /// reads it.
     pub fn new(name: Name, architecture: Architecture, tree: Tree) -> Self {
         Self {
             name,
@@ -81,6 +85,7 @@ impl Plan {
             scopes: vec![Scope::Initrd],
             seed: None,
             epoch: 0,
+            compression: Compression::LZ4,
         }
     }
 
@@ -102,7 +107,21 @@ impl Plan {
     pub fn build(
         &self,
         signer: &dyn Signer,
-        out: &mut (impl Write + Seek),
+        out: &mut (impl Write + Seek + Send),
+    ) -> Result<Report, Error> {
+        self.build_watched(signer, out, &mut |_| {})
+    }
+
+    /// As [`Plan::build`]; `progress` is told how many bytes of files were read since it was last told.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn build_watched(
+        &self,
+        signer: &dyn Signer,
+        out: &mut (impl Write + Seek + Send),
+        progress: &mut (dyn FnMut(u64) + Send),
     ) -> Result<Report, Error> {
         let (tree, release) = self.prepare()?;
         let seed = self.seed.unwrap_or_else(|| self.derived_seed(&release));
@@ -114,8 +133,9 @@ impl Plan {
             .map_err(Error::write)?;
 
         let mut hashed = HashTree::new(&mut *out, ids.salt());
-        let options = erofs::Options::new(*ids.file_system().as_bytes(), self.epoch);
-        let data_size = erofs::write(&tree, &options, &mut hashed)?;
+        let mut options = erofs::Options::new(*ids.file_system().as_bytes(), self.epoch);
+        options.compression = self.compression;
+        let data_size = erofs::write(&tree, &options, &mut hashed, progress)?;
         let (root_hash, hashes) = hashed.finish(ids.verity()).map_err(Error::write)?;
         out.write_all(&hashes).map_err(Error::write)?;
 

@@ -22,6 +22,7 @@ pub(crate) fn small(tree: &Path) {
 pub(crate) fn everything(tree: &Path) {
     small(tree);
     files_of_every_size(tree);
+    files_to_compress(tree);
     links(tree);
     names(tree);
     special_files(tree);
@@ -56,6 +57,21 @@ fn files_of_every_size(tree: &Path) {
     for size in [0, 1, 4000, 4095, 4096, 4097, 8192, 12_345, 65_536, 9 << 20] {
         write(tree, format!("usr/lib/feature/sizes/{size}"), &noise(size));
     }
+}
+
+/// Small and large ones, alone and in several copies; the large one is noise, text and noise again.
+fn files_to_compress(tree: &Path) {
+    let text = |size: usize| -> Vec<u8> {
+        let lines = (0..).flat_map(|line| format!("line {line} of many\n").into_bytes());
+        lines.take(size).collect()
+    };
+    for size in [1, 40, 5000, 40_000, 300_000, 1 << 20, (1 << 20) + 1] {
+        write(tree, format!("usr/lib/feature/text/{size}"), &text(size));
+        write(tree, format!("usr/lib/feature/again/{size}"), &text(size));
+    }
+    let mixed = [noise(700_000), text(3_000_000), noise(700_001)].concat();
+    write(tree, "usr/lib/feature/mixed", &mixed);
+    write(tree, "usr/lib/feature/mixed-again", &mixed);
 }
 
 /// Bytes that repeat nothing, from a small generator of their own: the same every time.

@@ -22,8 +22,21 @@ pub(super) const SUPERBLOCK_AT: u64 = 1024;
 pub(super) const SUPERBLOCK_END: u64 = SUPERBLOCK_AT + size_of::<SuperBlock>() as u64;
 /// The start block of data that has no full block.
 pub(super) const NO_BLOCK: u32 = u32::MAX;
+/// An inode's compression index starts at a multiple of this.
+pub(super) const MAP_ALIGN: usize = 8;
+/// In the index, marks a number of blocks where a distance could stand.
+pub(super) const BLOCK_COUNT: u16 = 0x800;
 /// Superblock checksum is there (bit 0), extended inodes carry modification times (bit 1).
 const FEATURES: u32 = 0b11;
+
+/// Bits of `feature_incompat`.
+pub(super) struct Features;
+
+impl Features {
+    /// Zeros before compressed data (1), configurations and clusters of several blocks (2), a packed inode
+    /// and clusters with several users (0x20).
+    pub(super) const COMPRESSED: u32 = 0x23;
+}
 
 /// What stands at byte 1024.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -123,7 +136,77 @@ pub(super) struct XattrEntry {
     pub(super) value_len: U16,
 }
 
+/// What stands before the index of compressed data, and alone when a whole file is in the packed inode.
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+pub(super) struct MapHeader {
+    /// Where in the packed inode the file's end, or all of it, is.
+    pub(super) fragment: U32,
+    pub(super) advise: U16,
+    pub(super) algorithm: u8,
+    pub(super) cluster_bits: u8,
+}
+
+impl MapHeader {
+    /// A compact index has packs of 16 items.
+    pub(super) const COMPACT_2B: u16 = 0x01;
+    /// Clusters of either head type take several blocks.
+    pub(super) const BIG_CLUSTERS: u16 = 0x06;
+    /// The last extent is in the packed inode.
+    pub(super) const FRAGMENT: u16 = 0x20;
+    /// In `cluster_bits`: the whole file is.
+    pub(super) const WHOLE: u8 = 0x80;
+}
+
+/// An item of the full index.
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+pub(super) struct FullItem {
+    pub(super) kind: U16,
+    pub(super) cluster_offset: U16,
+    /// A block's address, or two distances of 16 bits.
+    pub(super) value: U32,
+}
+
+/// What a kernel must know before it decodes LZ4.
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+pub(super) struct Lz4Config {
+    pub(super) size: U16,
+    pub(super) max_distance: U16,
+    pub(super) max_blocks: U16,
+    pub(super) reserved: [u8; 10],
+}
+
+/// The same for zstd.
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+pub(super) struct ZstdConfig {
+    pub(super) size: U16,
+    pub(super) format: u8,
+    /// Logarithm of the window's size, less 10.
+    pub(super) window: u8,
+    pub(super) reserved: [u8; 4],
+}
+
+/// Where the bytes of an inode are; the number is what its format field says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DataLayout {
+    /// In blocks.
+    Flat = 0,
+    /// In clusters, with an item of 8 bytes for each 4096 bytes.
+    Full = 1,
+    /// In blocks, what does not fill one behind the inode.
+    Inline = 2,
+    /// In clusters that follow each other, with packed items.
+    Compact = 3,
+}
+
 // The sizes are the format.
+const _: () = assert!(size_of::<MapHeader>() == 8);
+const _: () = assert!(size_of::<FullItem>() == 8);
+const _: () = assert!(size_of::<Lz4Config>() == 16);
+const _: () = assert!(size_of::<ZstdConfig>() == 8);
 const _: () = assert!(size_of::<SuperBlock>() == 128);
 const _: () = assert!(size_of::<CompactInode>() == 32);
 const _: () = assert!(size_of::<ExtendedInode>() == 64);

@@ -166,7 +166,7 @@ struct ImageFile {
 }
 
 impl Open for ImageFile {
-    fn open(&self) -> io::Result<Box<dyn Read + '_>> {
+    fn open(&self) -> io::Result<Box<dyn Read + Send + '_>> {
         let file = self
             .file_system
             .open_inode_file(self.inode)

@@ -23,7 +23,7 @@ pub(super) struct ImageFile {
 }
 
 impl Open for ImageFile {
-    fn open(&self) -> io::Result<Box<dyn Read + '_>> {
+    fn open(&self) -> io::Result<Box<dyn Read + Send + '_>> {
         let block = Vec::new();
         Ok(Box::new(Reader {
             file: self,

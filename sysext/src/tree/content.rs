@@ -21,7 +21,7 @@ pub struct Content {
 /// Something that can be read from its start any number of times.
 pub(crate) trait Open: Send + Sync {
     /// A reader at the first byte.
-    fn open(&self) -> io::Result<Box<dyn Read + '_>>;
+    fn open(&self) -> io::Result<Box<dyn Read + Send + '_>>;
     /// What is opened, for errors.
     fn path(&self) -> &Path;
 }
@@ -86,7 +86,7 @@ impl Content {
     /// [`Error::Read`] when the file cannot be opened or is not a regular file any more.
     pub fn open(&self) -> Result<ContentReader<'_>, Error> {
         let path = self.path();
-        let opened: io::Result<Box<dyn Read + '_>> = match &self.source {
+        let opened: io::Result<Box<dyn Read + Send + '_>> = match &self.source {
             Source::Bytes(bytes) => Ok(Box::new(&bytes[..])),
             Source::File(path) => open_regular(path).map(|file| Box::new(file) as _),
             Source::Image(file) => file.open(),
@@ -134,7 +134,7 @@ impl Content {
 
 /// Yields exactly as many bytes as [`Content::size`] says, or fails.
 pub struct ContentReader<'a> {
-    inner: Box<dyn Read + 'a>,
+    inner: Box<dyn Read + Send + 'a>,
     path: &'a Path,
     left: u64,
 }
@@ -146,6 +146,11 @@ impl fmt::Debug for ContentReader<'_> {
 }
 
 impl ContentReader<'_> {
+    /// Bytes that are still to come.
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
     /// Fills `buffer`.
     ///
     /// # Errors

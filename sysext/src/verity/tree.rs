@@ -1,17 +1,22 @@
 //! Builds a hash tree while the data goes by.
 
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 
+use rayon::prelude::*;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
 
-use super::{BLOCK, BLOCK_SIZE, RootHash, Salted, Superblock};
+use super::{BLOCK, BLOCK_SIZE, HASH, RootHash, Salted, Superblock};
 use crate::Guid;
 
 /// In bytes; dm-verity takes up to 256.
 const SALT_SIZE: u16 = 32;
 
-/// A writer that hands everything on and hashes it on the way. It remembers 32 bytes for each block.
+/// Blocks below which one thread hashes them all.
+const MANY: usize = 32;
+
+/// A writer that hands everything on and hashes it on the way, in parallel. It remembers 32 bytes for each
+/// block. One may go back to the start of a block and write it again, or for the first time.
 #[derive(Debug)]
 pub(crate) struct HashTree<W> {
     inner: W,
@@ -20,10 +25,12 @@ pub(crate) struct HashTree<W> {
     /// What came since the last full block.
     partial: Vec<u8>,
     leaves: Vec<u8>,
-    blocks: u64,
+    /// The block that is written next.
+    next: usize,
 }
 
 impl<W: Write> HashTree<W> {
+    /// Hashes what is written to `inner` from its present position on.
     pub(crate) fn new(inner: W, salt: [u8; SALT_SIZE as usize]) -> Self {
         Self {
             inner,
@@ -31,14 +38,14 @@ impl<W: Write> HashTree<W> {
             salted: Salted::new(&salt),
             partial: Vec::with_capacity(BLOCK),
             leaves: Vec::new(),
-            blocks: 0,
+            next: 0,
         }
     }
 
     /// The root hash and the verity partition for what was written, whose last block is filled up with
     /// zeros first.
     pub(crate) fn finish(mut self, uuid: Guid) -> io::Result<(RootHash, Vec<u8>)> {
-        if !self.partial.is_empty() || self.blocks == 0 {
+        if !self.partial.is_empty() || self.leaves.is_empty() {
             let missing = BLOCK - self.partial.len();
             self.write_all(&vec![0; missing])?;
         }
@@ -77,7 +84,7 @@ impl<W: Write> HashTree<W> {
             algorithm: [0; 32],
             data_block_size: U32::new(BLOCK_SIZE),
             hash_block_size: U32::new(BLOCK_SIZE),
-            data_blocks: U64::new(self.blocks),
+            data_blocks: U64::new((self.leaves.len() / HASH) as u64),
             salt_size: U16::new(SALT_SIZE),
             reserved: [0; 6],
             salt: [0; 256],
@@ -101,19 +108,30 @@ impl<W: Write> HashTree<W> {
             bytes = tail;
             if self.partial.len() == BLOCK {
                 let block = std::mem::replace(&mut self.partial, Vec::with_capacity(BLOCK));
-                self.push(&block);
+                self.hash(&block);
             }
         }
-        let mut blocks = bytes.chunks_exact(BLOCK);
-        for block in &mut blocks {
-            self.push(block);
-        }
-        self.partial.extend_from_slice(blocks.remainder());
+        let (blocks, rest) = bytes.split_at(bytes.len() - bytes.len() % BLOCK);
+        self.hash(blocks);
+        self.partial.extend_from_slice(rest);
     }
 
-    fn push(&mut self, block: &[u8]) {
-        self.leaves.extend_from_slice(&self.salted.hash(block));
-        self.blocks += 1;
+    /// Puts the hashes of whole blocks into their places.
+    fn hash(&mut self, blocks: &[u8]) {
+        let count = blocks.len() / BLOCK;
+        let start = self.next * HASH;
+        let end = start + count * HASH;
+        if self.leaves.len() < end {
+            self.leaves.resize(end, 0);
+        }
+        let hashes = self.leaves.get_mut(start..end).unwrap_or_default();
+        let salted = &self.salted;
+        hashes
+            .par_chunks_exact_mut(HASH)
+            .zip(blocks.par_chunks_exact(BLOCK))
+            .with_min_len(MANY)
+            .for_each(|(hash, block)| hash.copy_from_slice(&salted.hash(block)));
+        self.next += count;
     }
 }
 
@@ -126,5 +144,61 @@ impl<W: Write> Write for HashTree<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
+    }
+}
+
+impl<W: Write + Seek> Seek for HashTree<W> {
+    /// Only from the start, between blocks.
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let block = BLOCK as u64;
+        let SeekFrom::Start(to) = to else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        if !self.partial.is_empty() || !to.is_multiple_of(block) {
+            return Err(io::Error::other("is inside a block"));
+        }
+        let next = usize::try_from(to / block).map_err(io::Error::other)?;
+        let byte = |block: usize| i64::try_from(block * BLOCK).map_err(io::Error::other);
+        let distance = byte(next)? - byte(self.next)?;
+        self.inner.seek(SeekFrom::Current(distance))?;
+        self.next = next;
+        Ok(to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    #[test]
+    fn blocks_may_be_written_in_any_order() {
+        let data: Vec<u8> = (0..=250).cycle().take(300 * BLOCK).collect();
+        let uuid = Guid::from_bytes([1; 16]);
+        let mut ordered = HashTree::new(Vec::new(), [7; 32]);
+        ordered.write_all(&data).unwrap();
+
+        let mut place = Cursor::new(Vec::new());
+        // Its start is where it began.
+        place.seek(SeekFrom::Start(100)).unwrap();
+        let mut later = HashTree::new(&mut place, [7; 32]);
+        later.seek(SeekFrom::Start(BLOCK as u64)).unwrap();
+        later.write_all(&data[BLOCK..]).unwrap();
+        later.seek(SeekFrom::Start(0)).unwrap();
+        later.write_all(&data[..BLOCK]).unwrap();
+        assert_eq!(later.finish(uuid).unwrap(), ordered.finish(uuid).unwrap());
+        assert!(place.into_inner()[100..] == data);
+    }
+
+    #[test]
+    fn does_not_leave_a_block_halfway() {
+        let mut tree = HashTree::new(Cursor::new(Vec::new()), [7; 32]);
+        let message = |error: io::Error| error.to_string();
+        let inside = tree.seek(SeekFrom::Start(1)).map_err(message);
+        assert_eq!(inside, Err("is inside a block".into()));
+        tree.write_all(&[1]).unwrap();
+        let halfway = tree.seek(SeekFrom::Start(0)).map_err(message);
+        assert_eq!(halfway, Err("is inside a block".into()));
     }
 }
