@@ -10,14 +10,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::report::Report;
-use crate::support::{run, text};
+use crate::support::{attended, run, text};
 
 /// What the machine is given.
 pub(crate) struct Machine {
@@ -81,7 +81,7 @@ impl Machine {
 
     fn start_tpm(&self, work: &Path) -> Process {
         let socket = work.join("tpm");
-        let process = Command::new("swtpm")
+        let process = attended("swtpm")
             .args([
                 "socket",
                 "--tpm2",
@@ -105,7 +105,7 @@ impl Machine {
     fn run_guest(&self, work: &Path) -> bool {
         let path = |name: &str| work.join(name).display().to_string();
         let firmware = self.lab.join("OVMF_CODE_4M.fd").display().to_string();
-        let mut guest = Command::new("qemu-system-x86_64");
+        let mut guest = attended("qemu-system-x86_64");
         guest.args([
             "-machine",
             "q35",

@@ -52,6 +52,13 @@ pub(crate) fn run<A: AsRef<OsStr>>(
     )
 }
 
+/// A program that the kernel ends with the thread that starts it, even if that is killed and nothing is dropped.
+pub(crate) fn attended(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", program]);
+    command
+}
+
 /// The standard output of a finished program that must have succeeded.
 pub(crate) fn succeed(what: &str, output: Output) -> Vec<u8> {
     assert!(

@@ -9,14 +9,14 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
 use serde::Deserialize;
 use tempfile::TempDir;
 
-use super::{run, vector};
+use super::{attended, run, vector};
 
 /// A running `swtpm`; stopped when dropped, also by a failing test.
 pub(crate) struct Swtpm {
@@ -227,7 +227,7 @@ fn free_port_pair() -> Option<u16> {
 
 fn spawn(state: &Path, server: &str, control: &str) -> Child {
     let state = format!("dir={}", state.display());
-    Command::new("swtpm")
+    attended("swtpm")
         .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
         .args(["--tpmstate", &state, "--server", server, "--ctrl", control])
         .stdout(Stdio::null())
