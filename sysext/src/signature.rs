@@ -188,7 +188,10 @@ mod tests {
     fn signature_value(signature: &RootHashSignature) -> Vec<u8> {
         let content = ContentInfo::from_der(signature.as_der()).unwrap();
         let signed: SignedData = content.content.decode_as().unwrap();
-        signed.signer_infos.0.as_slice()[0].signature.as_bytes().to_vec()
+        signed.signer_infos.0.as_slice()[0]
+            .signature
+            .as_bytes()
+            .to_vec()
     }
 
     #[test]
