@@ -4,6 +4,8 @@
 //! `ukikit-esp`.
 
 mod base;
+mod carrier;
 pub mod delivery;
 
 pub use base::Base;
+pub use carrier::Carrier;

@@ -49,7 +49,7 @@ impl HostSecret {
     pub fn read(path: &Path, machine: Option<MachineId>) -> Result<Self, Error> {
         Self::read_existing(path, machine)?.ok_or_else(|| Error::Read {
             path: path.to_owned(),
-            source: io::ErrorKind::NotFound.into(),
+            source: rustix::io::Errno::NOENT.into(),
         })
     }
 
