@@ -28,9 +28,9 @@ pub(crate) struct Ukikit {
 
 #[derive(Debug, Subcommand)]
 enum Noun {
-    /// Credentials: encrypt, decrypt, inspect
+    /// Credentials: encrypt, decrypt, inspect, encrypt anew, carry
     #[command(subcommand)]
-    Cred(cred::Verb),
+    Cred(Box<cred::Verb>),
     /// This host's TPM, seen from outside
     #[command(subcommand)]
     Tpm(tpm::Verb),

@@ -4,6 +4,7 @@
 //! `ukikit-esp`.
 
 mod base;
+mod carrier;
 pub mod delivery;
 pub mod endorsement;
 pub mod fleet;
@@ -12,3 +13,4 @@ mod wiped;
 
 pub use base::Base;
 pub use wiped::read_wiped;
+pub use carrier::Carrier;

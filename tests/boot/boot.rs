@@ -72,6 +72,69 @@ fn boots_with_companions_we_made() {
     assert_companions_took_effect(&scene.boot());
 }
 
+/// The closed form: PID 1 imports nothing from the ESP, so what somebody else sealed to this TPM has no effect, and the
+/// carrier's credential is found in the merged extension.
+#[test]
+fn a_closed_boot_takes_credentials_from_the_carrier_alone() {
+    let Some(lab) = lab() else { return };
+    let scene = Scene::new(&lab);
+    scene.intrude();
+    let identity = scene.path("identity.json");
+    fs::write(scene.path("lab.secret"), SECRET).unwrap();
+    scene.encrypt("lab.secret");
+    let mut carry = ukikit();
+    carry.args([
+        "cred",
+        "carry",
+        "--generation=1",
+        "--not-after=+1d",
+        "--for",
+    ]);
+    carry.arg(&identity).arg(scene.path("lab.secret.cred"));
+    for (option, path) in [
+        ("private-key", vector("ddi/keys/rsa2048.key")),
+        ("certificate", vector("ddi/keys/rsa2048.crt")),
+        ("output", scene.path("carrier.sysext.raw")),
+    ] {
+        carry.arg(format!("--{option}={}", path.display()));
+    }
+    succeed("cred carry", carry.output().unwrap());
+    scene.place(&["carrier.sysext.raw"]);
+    scene.close();
+
+    let report = scene.boot();
+    report.assert_initrd();
+    let journal = report.fact("journal");
+    assert!(
+        report
+            .fact("proc/cmdline")
+            .contains("systemd.import_credentials=no")
+    );
+    assert_eq!(report.merged("/usr"), ["carrier"], "journal:\n{journal}");
+    assert_eq!(
+        report.fact("credential/lab.secret").as_bytes(),
+        SECRET,
+        "journal:\n{journal}"
+    );
+    assert_eq!(report.fact("result/intruder"), "");
+    let delivered = report.fact("extra");
+    assert!(
+        delivered.contains("systemd.extra-unit.intruder.service.cred"),
+        "{delivered}"
+    );
+}
+
+/// Why the boot above is closed: the same companions take effect in an open one.
+#[test]
+fn lab_an_open_boot_runs_what_anybody_sealed() {
+    let Some(lab) = lab() else { return };
+    let scene = Scene::new(&lab);
+    scene.intrude();
+    let report = scene.boot();
+    report.assert_initrd();
+    assert_eq!(report.fact("result/intruder"), "it ran\n");
+}
+
 /// The lab itself: what real systemd tools made is merged and decrypted too, so a failure above is ours.
 /// It says nothing about this project, so only `tests/run --full` spends a boot on it.
 #[test]
@@ -144,6 +207,62 @@ impl<'a> Scene<'a> {
 
     fn esp(&self) -> PathBuf {
         self.path("esp")
+    }
+
+    /// Seals `NAME` to the machine, as anybody can who has its identity.
+    fn encrypt(&self, name: &str) {
+        let identity = self.path("identity.json");
+        if !identity.exists() {
+            fs::write(&identity, tpm_identity(self.tpm.path())).unwrap();
+        }
+        let mut encrypt = ukikit();
+        encrypt.args([
+            "cred",
+            "encrypt",
+            "--with-key=tpm2",
+            "--target-systemd=262",
+            "--for",
+        ]);
+        encrypt.arg(&identity).arg(self.path(name));
+        encrypt.arg(self.path(&format!("{name}.cred")));
+        succeed("cred encrypt", encrypt.output().unwrap());
+    }
+
+    fn place(&self, files: &[&str]) {
+        let mut place = ukikit();
+        place.args(["esp", "place", "--uki=EFI/Linux/vendor.efi", "--esp"]);
+        place.arg(self.esp());
+        place.args(files.iter().map(|file| self.path(file)));
+        succeed("esp place", place.output().unwrap());
+    }
+
+    /// Credentials of somebody who can write the ESP: a unit of their own, and what starts it.
+    fn intrude(&self) {
+        let unit = "[Unit]\nDefaultDependencies=no\nBefore=lab-report.service\n[Service]\nType=oneshot\n\
+                    ExecStart=sh -c 'mkdir -p /run/lab/results; echo it ran >/run/lab/results/intruder'\n";
+        let start = "[Unit]\nWants=intruder.service\n";
+        for (name, content) in [
+            ("systemd.extra-unit.intruder.service", unit),
+            ("systemd.unit-dropin.lab-report.service", start),
+        ] {
+            fs::write(self.path(name), content).unwrap();
+            self.encrypt(name);
+            self.place(&[&format!("{name}.cred")]);
+        }
+    }
+
+    /// A boot entry whose command line, which a signed UKI or addon would carry, imports no credentials.
+    fn close(&self) {
+        let entries = self.esp().join("loader/entries");
+        fs::create_dir_all(&entries).unwrap();
+        let entry = "title closed\nuki /EFI/Linux/vendor.efi\noptions root=tmpfs console=ttyS0 rd.shell=0 \
+                     systemd.show_status=error systemd.log_target=journal systemd.import_credentials=no\n";
+        fs::write(entries.join("closed.conf"), entry).unwrap();
+        fs::write(
+            self.esp().join("loader/loader.conf"),
+            "timeout 0\ndefault closed.conf\n",
+        )
+        .unwrap();
     }
 
     fn boot(&self) -> Report {

@@ -133,6 +133,47 @@ fn both_sides_refuse_what_does_not_fit() {
     }
 }
 
+/// What systemd sealed to one TPM, encrypted anew for another that is not there: the real systemd on that one opens it.
+#[test]
+fn systemd_decrypts_what_was_encrypted_anew() {
+    let Some(mut bench) = Bench::new("b") else {
+        return;
+    };
+    let identity = bench.write_identity();
+    bench.restart("a");
+    for case in [
+        Case::new("tpm2", true),
+        Case::new("tpm2", false),
+        Case::new("tpm2-with-public-key", true),
+    ] {
+        let theirs = bench.systemd_encrypt(&bench.systemds[usize::from(!case.pinned)].1, &case);
+        fs::write(
+            bench.path("credential"),
+            succeed("systemd-creds encrypt", theirs),
+        )
+        .unwrap();
+        let mut command = ukikit();
+        command
+            .args(["cred", "reencrypt", "--tpm2-pcrs=", "--for"])
+            .arg(&identity);
+        command.arg(format!("--from-{}", &bench.device()[2..]));
+        if case.uses_public_key() {
+            command
+                .arg("--from-tpm2-signature")
+                .arg(vector("creds/keys/pk1-signature.json"));
+        }
+        succeed(
+            &format!("reencrypt, {case}"),
+            command.arg(bench.path("credential")).output().unwrap(),
+        );
+        bench.tpm.assert_tidy(&case);
+        let anew = fs::read(bench.path("credential")).unwrap();
+        bench.restart("b");
+        bench.assert_systemd_decrypts(&case, &anew);
+        bench.restart("a");
+    }
+}
+
 /// The text of both breaks at the same columns and ends alike, as a file and as a line of a unit.
 #[test]
 fn our_text_is_laid_out_as_systemds() {

@@ -1,5 +1,6 @@
 //! `ukikit cred`: its verbs, and what they share: where keys come from on this machine.
 
+mod carry;
 mod decrypt;
 mod encrypt;
 mod inspect;
@@ -25,6 +26,9 @@ use crate::file;
 use crate::output::{Output, with_hint};
 use crate::system::environment;
 
+/// An identity has a few kilobytes.
+const IDENTITY_MAX: usize = 1 << 20;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Make a credential
@@ -37,6 +41,10 @@ pub(crate) enum Verb {
     Names(names::Names),
     /// Encrypt credentials anew: for another TPM, policy, host secret, expiry or encoding
     Reencrypt(reencrypt::Reencrypt),
+    /// Put a host's credentials into a signed extension, which makes them authentic
+    Carry(carry::Carry),
+    /// Check that such a carrier is signed, for this host, and still good
+    Carried(carry::Carried),
 }
 
 impl Verb {
@@ -47,6 +55,8 @@ impl Verb {
             Self::Inspect(verb) => verb.run(out)?,
             Self::Names(verb) => verb.run(out)?,
             Self::Reencrypt(verb) => verb.run(out)?,
+            Self::Carry(verb) => verb.run(out)?,
+            Self::Carried(verb) => verb.run(out)?,
         }
         Ok(ExitCode::SUCCESS)
     }

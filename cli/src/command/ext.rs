@@ -3,6 +3,7 @@
 mod build;
 mod inspect;
 mod passphrase;
+pub(crate) mod signing;
 mod verify;
 
 use std::ffi::OsStr;
@@ -45,7 +46,7 @@ const PEM_MAX: usize = 1 << 20;
 /// UKIs with large initrds stay well below.
 const BASE_MAX: usize = 1 << 30;
 
-fn read_certificate(path: &Path) -> Result<Certificate> {
+pub(crate) fn read_certificate(path: &Path) -> Result<Certificate> {
     let pem = file::read(path, PEM_MAX)?;
     Certificate::from_pem(&pem).with_context(|| format!("cannot use `{}`", path.display()))
 }

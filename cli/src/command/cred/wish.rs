@@ -13,12 +13,11 @@ use ukikit_creds::{
 };
 
 use super::judgement::raise;
-use super::{Encoding, Machine, TpmDevice, moment};
+use super::{Encoding, IDENTITY_MAX, Machine, TpmDevice, moment};
 use crate::file;
 use crate::output::{Output, with_hint};
 use crate::system;
 
-const IDENTITY_MAX: usize = 1 << 20;
 const PUBLIC_KEY_MAX: usize = 1 << 20;
 /// First systemd that reads a pinned key.
 const PINNED_SINCE: u16 = 262;

@@ -2,24 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, BufWriter};
-use std::os::unix::fs::PermissionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use serde::Serialize;
-use tempfile::NamedTempFile;
 use ukikit_sysext::erofs::Compression;
 use ukikit_sysext::{
-    Architecture, Error, Guid, ImageClass, KeyPair, Kind, Name, Plan, PrivateKey, Release, Report,
-    Scope, Tree,
+    Architecture, Guid, ImageClass, Kind, Name, Plan, Release, Report, Scope, Tree,
 };
 
-use super::{PEM_MAX, SCHEMA, passphrase, read_base, read_certificate};
-use crate::file;
+use super::signing::{Signing, explain, write};
+use super::{SCHEMA, read_base};
 use crate::output::{Json, Output, with_hint};
 use crate::progress::Progress;
 use crate::system::environment;
@@ -35,15 +31,8 @@ pub(crate) struct Build {
     /// Directory with the files, as they are to appear below /
     #[arg(long, value_name = "DIR")]
     tree: PathBuf,
-    /// Private key, PEM; asked for its passphrase if it has one
-    #[arg(long, value_name = "FILE")]
-    private_key: PathBuf,
-    /// File with the passphrase of the private key
-    #[arg(long, value_name = "FILE")]
-    private_key_passphrase_file: Option<PathBuf>,
-    /// The certificate of that key, PEM
-    #[arg(long, value_name = "FILE")]
-    certificate: PathBuf,
+    #[command(flatten)]
+    signing: Signing,
     /// The machine it is for, as systemd spells it [default: this one's, or the UKI's]
     #[arg(long, value_name = "ARCH")]
     architecture: Option<Architecture>,
@@ -92,7 +81,7 @@ fn parse_field(text: &str) -> Result<(String, String), String> {
 impl Build {
     pub(crate) fn run(self, out: &mut Output) -> Result<()> {
         let plan = self.plan()?;
-        let signer = self.signer()?;
+        let signer = self.signing.signer()?;
         let started = Instant::now();
         let content_size = content_size(&plan.tree);
         let mut progress = Progress::new(content_size);
@@ -101,7 +90,7 @@ impl Build {
             plan.build_watched(&signer, &mut io::empty(), &mut |read| progress.add(read))
                 .map_err(explain)?
         } else {
-            write(&plan, &signer, &self.output, &mut progress)?
+            write(&plan, &signer, &self.output, &mut |read| progress.add(read))?
         };
         drop(progress);
         let built = Built {
@@ -150,38 +139,6 @@ impl Build {
         }
         Ok(plan)
     }
-
-    fn signer(&self) -> Result<KeyPair> {
-        let pem = file::read(&self.private_key, PEM_MAX)?;
-        let key = self
-            .parse_key(&pem)
-            .with_context(|| format!("cannot use `{}`", self.private_key.display()))?;
-        let certificate = read_certificate(&self.certificate)?;
-        KeyPair::new(key, certificate).with_context(|| {
-            let (key, certificate) = (self.private_key.display(), self.certificate.display());
-            format!("`{key}` and `{certificate}` do not belong together")
-        })
-    }
-
-    fn parse_key(&self, pem: &[u8]) -> Result<PrivateKey> {
-        let given = match &self.private_key_passphrase_file {
-            Some(path) => Some(passphrase::of_file(path)?),
-            None => None,
-        };
-        match PrivateKey::from_pem(pem, given.as_deref().map(Vec::as_slice)) {
-            Err(Error::PassphraseNeeded) => {
-                let prompt = format!("Passphrase of {}: ", self.private_key.display());
-                let typed = passphrase::ask(&prompt).map_err(|_| {
-                    with_hint(
-                        Error::PassphraseNeeded,
-                        "there is no terminal to ask on: give --private-key-passphrase-file=",
-                    )
-                })?;
-                Ok(PrivateKey::from_pem(pem, Some(&typed))?)
-            }
-            result => Ok(result?),
-        }
-    }
 }
 
 /// `SOURCE_DATE_EPOCH`, or 0: an image never depends on when it was made.
@@ -203,44 +160,6 @@ fn content_size(tree: &Tree) -> u64 {
         })
         .collect();
     files.values().sum()
-}
-
-/// Writes beside the place, flushes, renames: what was there before stays until the image is complete.
-fn write(plan: &Plan, signer: &KeyPair, path: &Path, progress: &mut Progress) -> Result<Report> {
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let cannot = || format!("cannot write `{}`", path.display());
-    let mut temporary = NamedTempFile::new_in(directory).with_context(cannot)?;
-    let mut buffered = BufWriter::with_capacity(1 << 20, temporary.as_file_mut());
-    let report = plan
-        .build_watched(signer, &mut buffered, &mut |read| progress.add(read))
-        .map_err(explain)?;
-    drop(buffered);
-    let file = temporary.as_file();
-    file.set_permissions(fs::Permissions::from_mode(0o644))
-        .with_context(cannot)?;
-    file.sync_all().with_context(cannot)?;
-    temporary.persist(path).with_context(cannot)?;
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .with_context(cannot)?;
-    Ok(report)
-}
-
-/// All reasons of a refusal, each on a line of its own.
-fn explain(error: Error) -> anyhow::Error {
-    match error {
-        Error::Refused { findings } => {
-            let reasons: Vec<String> = findings
-                .iter()
-                .map(|finding| format!("\n  {finding}"))
-                .collect();
-            anyhow!("this would not be merged:{}", reasons.concat())
-        }
-        other => other.into(),
-    }
 }
 
 #[derive(Debug, Serialize)]

@@ -1,0 +1,106 @@
+//! Who signs an image, and the image as a file: shared by all verbs that build one.
+
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use clap::Args;
+use tempfile::NamedTempFile;
+use ukikit_sysext::{Error, KeyPair, Plan, PrivateKey, Report};
+
+use super::{PEM_MAX, passphrase, read_certificate};
+use crate::file;
+use crate::output::with_hint;
+
+#[derive(Debug, Args)]
+pub(crate) struct Signing {
+    /// Private key, PEM; asked for its passphrase if it has one
+    #[arg(long, value_name = "FILE")]
+    private_key: PathBuf,
+    /// File with the passphrase of the private key
+    #[arg(long, value_name = "FILE")]
+    private_key_passphrase_file: Option<PathBuf>,
+    /// The certificate of that key, PEM
+    #[arg(long, value_name = "FILE")]
+    certificate: PathBuf,
+}
+
+impl Signing {
+    pub(crate) fn signer(&self) -> Result<KeyPair> {
+        let pem = file::read(&self.private_key, PEM_MAX)?;
+        let key = self
+            .parse_key(&pem)
+            .with_context(|| format!("cannot use `{}`", self.private_key.display()))?;
+        let certificate = read_certificate(&self.certificate)?;
+        KeyPair::new(key, certificate).with_context(|| {
+            let (key, certificate) = (self.private_key.display(), self.certificate.display());
+            format!("`{key}` and `{certificate}` do not belong together")
+        })
+    }
+
+    fn parse_key(&self, pem: &[u8]) -> Result<PrivateKey> {
+        let given = match &self.private_key_passphrase_file {
+            Some(path) => Some(passphrase::of_file(path)?),
+            None => None,
+        };
+        match PrivateKey::from_pem(pem, given.as_deref().map(Vec::as_slice)) {
+            Err(Error::PassphraseNeeded) => {
+                let prompt = format!("Passphrase of {}: ", self.private_key.display());
+                let typed = passphrase::ask(&prompt).map_err(|_| {
+                    with_hint(
+                        Error::PassphraseNeeded,
+                        "there is no terminal to ask on: give --private-key-passphrase-file=",
+                    )
+                })?;
+                Ok(PrivateKey::from_pem(pem, Some(&typed))?)
+            }
+            result => Ok(result?),
+        }
+    }
+}
+
+/// Writes beside the place, flushes, renames: what was there before stays until the image is complete.
+/// `progress` is told how many bytes of content were read.
+pub(crate) fn write(
+    plan: &Plan,
+    signer: &KeyPair,
+    path: &Path,
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<Report> {
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let cannot = || format!("cannot write `{}`", path.display());
+    let mut temporary = NamedTempFile::new_in(directory).with_context(cannot)?;
+    let mut buffered = BufWriter::with_capacity(1 << 20, temporary.as_file_mut());
+    let report = plan
+        .build_watched(signer, &mut buffered, progress)
+        .map_err(explain)?;
+    drop(buffered);
+    let file = temporary.as_file();
+    file.set_permissions(fs::Permissions::from_mode(0o644))
+        .with_context(cannot)?;
+    file.sync_all().with_context(cannot)?;
+    temporary.persist(path).with_context(cannot)?;
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .with_context(cannot)?;
+    Ok(report)
+}
+
+/// All reasons of a refusal, each on a line of its own.
+pub(super) fn explain(error: Error) -> anyhow::Error {
+    match error {
+        Error::Refused { findings } => {
+            let reasons: Vec<String> = findings
+                .iter()
+                .map(|finding| format!("\n  {finding}"))
+                .collect();
+            anyhow!("this would not be merged:{}", reasons.concat())
+        }
+        other => other.into(),
+    }
+}
