@@ -860,6 +860,32 @@ fn the_example_for_gnu_parallel_runs() {
     );
 }
 
+/// The example, with a program in place of sops that is always there.
+#[test]
+fn the_example_fleet_is_sealed() {
+    let example = include_str!("../examples/fleet/FLEET.toml");
+    let room = Room::new(&example.replace(r#"["sops", "-d", "#, r#"["printf", "%s", "#));
+    fs::copy(
+        support::vector("creds/keys/pk2.pem"),
+        room.path("vendor-pcr.pem"),
+    )
+    .unwrap();
+    room.write("fstab", "");
+    room.write("fstab.db1", "");
+    let output = room.with_secrets(&format!("{ENCRYPT} --secrets=-"), r#"{"tls.key": "key"}"#);
+    assert_eq!(text(&output.stderr), "");
+    let output = text(&output.stdout);
+    assert_eq!(
+        output.lines().last(),
+        Some("3 hosts: 8 made, 0 unchanged, 0 removed")
+    );
+    let signed = "iscsi.password: 1 host, base64, pinned (target-systemd is 262 or later), bound to signed PCR 11 (sha256)
+  stops: opening it with another TPM; a kernel image whose PCR values the key's owner has not signed
+  breaks with: a replaced or cleared TPM; an update of the kernel image without a signature by this key
+";
+    assert!(output.contains(signed), "{output}");
+}
+
 /// The TPM was never asked; both forms open in it, and in no other.
 #[test]
 fn a_tpm_opens_what_was_sealed_for_its_host() {

@@ -216,13 +216,29 @@ impl Store {
             file.write_all(content)?;
             match fs::rename(&aside, path) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    fs::create_dir_all(path.parent().unwrap_or(path))?;
+                    self.make_directories(path)?;
                     fs::rename(&aside, path)
                 }
                 done => done,
             }
         };
         write().with_context(|| format!("cannot write `{}`", path.display()))
+    }
+
+    /// Makes the directories on the way to `path`, from the top: a new host has none of them, and asking first costs as much.
+    fn make_directories(&self, path: &Path) -> io::Result<()> {
+        let mut directory = self.root.clone();
+        let inside = path
+            .parent()
+            .and_then(|parent| parent.strip_prefix(&self.root).ok());
+        for name in inside.unwrap_or(Path::new("")) {
+            directory.push(name);
+            match fs::create_dir(&directory) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn record_path(&self, host: &str) -> PathBuf {
