@@ -12,5 +12,5 @@ pub mod moment;
 mod wiped;
 
 pub use base::Base;
-pub use wiped::read_wiped;
 pub use carrier::Carrier;
+pub use wiped::read_wiped;
