@@ -22,7 +22,7 @@ fn built_verified_and_shown() {
     let built = bench.run(&format!("{BUILD} --output=demo.sysext.raw"));
     let root_hash = bench.root_hash("demo.sysext.raw");
     assert!(text(&built.stdout).starts_with(&format!(
-        "image      demo.sysext.raw\nsize       49664\ncontent    3, compression lz4\nroot hash  {root_hash}\n"
+        "image      demo.sysext.raw\nsize       49664\ncontent    8, compression lz4\nroot hash  {root_hash}\n"
     )));
     let verified = bench.run("ext verify --certificate=KEYS/rsa2048.crt demo.sysext.raw");
     assert_eq!(
