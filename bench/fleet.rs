@@ -32,19 +32,27 @@ const CALLS: u32 = 200;
 fn main() {
     let place = TempDir::new().unwrap();
     write_fleet(place.path());
-    let first = measured("first run, all sealed", HOSTS, encrypt(place.path()));
-    measured("second run, nothing changed", HOSTS, encrypt(place.path()));
+    let ours = Cost::of(encrypt(place.path()));
+    ours.print("first run, all sealed", HOSTS);
+    println!("  peak of memory {:.1} MiB", ours.peak_mib);
+    Cost::of(encrypt(place.path())).print("second run, nothing changed", HOSTS);
     let Some(systemd) = Systemd::find(262) else {
         return;
     };
     let room = systemd.machine("m1");
     room.write("plaintext", &[b'x'; 200]);
+    let one = "systemd-creds encrypt --with-key=host --name=password plaintext out";
     let mut command = room.command("sh");
-    command.args(["-ec", &format!("for i in $(seq {CALLS}); do systemd-creds encrypt --with-key=host --name=password plaintext out; done")]);
-    let theirs = measured("systemd-creds encrypt", CALLS, command);
+    command.args(["-ec", &format!("for i in $(seq {CALLS}); do {one}; done")]);
+    let theirs = Cost::of(command);
+    theirs.print("systemd-creds encrypt", CALLS);
+    let ratio = |cost: fn(&Cost) -> f64| {
+        cost(&theirs) / f64::from(CALLS) / (cost(&ours) / f64::from(HOSTS))
+    };
     println!(
-        "systemd-creds / ukikit, CPU per credential: {:.1}",
-        theirs / first
+        "systemd-creds / ukikit, each: CPU {:.1}, wall {:.1}",
+        ratio(Cost::cpu),
+        ratio(|cost| cost.wall)
     );
 }
 
@@ -72,44 +80,66 @@ fn encrypt(place: &Path) -> Command {
     command
 }
 
-/// Runs the command, prints a line, and returns CPU seconds per credential.
-fn measured(what: &str, credentials: u32, mut command: Command) -> f64 {
-    let (before, start) = (cpu_of_children(), Instant::now());
-    let mut child = command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut peak = 0;
-    let status = loop {
-        peak = peak_of(child.id()).unwrap_or(peak);
-        match child.try_wait().unwrap() {
-            Some(status) => break status,
-            None => sleep(Duration::from_millis(5)),
+/// What a run of a program cost, in seconds.
+struct Cost {
+    wall: f64,
+    user: f64,
+    system: f64,
+    peak_mib: f64,
+}
+
+impl Cost {
+    fn of(mut command: Command) -> Self {
+        let (before, start) = (cpu_of_children(), Instant::now());
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut peak = 0;
+        let status = loop {
+            peak = peak_of(child.id()).unwrap_or(peak);
+            match child.try_wait().unwrap() {
+                Some(status) => break status,
+                None => sleep(Duration::from_millis(5)),
+            }
+        };
+        assert!(status.success(), "{command:?}: {status}");
+        let after = cpu_of_children();
+        Self {
+            wall: start.elapsed().as_secs_f64(),
+            user: after[0] - before[0],
+            system: after[1] - before[1],
+            peak_mib: f64::from(peak) / 1024.0,
         }
-    };
-    assert!(status.success(), "{what}: {status}");
-    let (wall, cpu) = (start.elapsed().as_secs_f64(), cpu_of_children() - before);
-    let each = cpu / f64::from(credentials);
-    println!(
-        "{what}: {credentials} credentials, {wall:.2} s wall, {cpu:.2} s CPU, {:.3} ms CPU each, peak {:.1} MiB",
-        each * 1e3,
-        f64::from(peak) / 1024.0
-    );
-    each
+    }
+
+    fn cpu(&self) -> f64 {
+        self.user + self.system
+    }
+
+    fn print(&self, what: &str, credentials: u32) {
+        let Self {
+            wall, user, system, ..
+        } = self;
+        let each = 1e3 * self.cpu() / f64::from(credentials);
+        println!(
+            "{what}: {credentials} credentials, {wall:.2} s wall, CPU {user:.2} s user and {system:.2} s system, {each:.3} ms each"
+        );
+    }
 }
 
 /// User and system seconds of all children that were waited for (proc(5), cutime and cstime).
-fn cpu_of_children() -> f64 {
+fn cpu_of_children() -> [f64; 2] {
     let stat = fs::read_to_string("/proc/self/stat").unwrap();
     // The program's name, the second field, may hold anything.
-    let fields = stat.rsplit(')').next().unwrap().split_whitespace();
-    let ticks: u32 = fields
-        .skip(13)
-        .take(2)
-        .map(|field| field.parse::<u32>().unwrap())
-        .sum();
-    f64::from(ticks) / 100.0
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    [13, 14].map(|field| f64::from(fields[field].parse::<u32>().unwrap()) / 100.0)
 }
 
 /// The most memory a running process has had, in KiB.
