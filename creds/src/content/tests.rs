@@ -1,3 +1,5 @@
+//! What each format takes and refuses, as the readers themselves showed.
+
 use proptest::prelude::*;
 
 use super::*;
