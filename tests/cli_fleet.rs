@@ -626,7 +626,7 @@ fn one_bad_host_stops_all_or_none() {
     let output = room.fleet(&format!("{ENCRYPT} --keep-going --json=short"));
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     let members = [
-        "version",
+        "schema",
         "hosts",
         "failed",
         "notBegun",

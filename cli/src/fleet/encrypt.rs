@@ -292,9 +292,9 @@ impl Run<'_> {
         for path in &work.gone {
             self.store.remove(&host.name, path)?;
         }
-        let (version, host, credentials) = (SCHEMA, host.name.clone(), work.record.clone());
+        let (schema, host, credentials) = (SCHEMA, host.name.clone(), work.record.clone());
         self.store.put_record(&HostRecord {
-            version,
+            schema,
             host,
             credentials,
         })

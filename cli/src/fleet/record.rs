@@ -25,7 +25,7 @@ pub(crate) const SCHEMA: u32 = 1;
 #[non_exhaustive]
 pub struct HostRecord {
     /// Version of this form, 1.
-    pub version: u32,
+    pub schema: u32,
     /// The host.
     pub host: String,
     /// By name.

@@ -41,7 +41,7 @@ impl Listed {
 /// How the credentials of a host stand.
 #[derive(Debug, Serialize)]
 pub struct Status {
-    version: u32,
+    schema: u32,
     host: String,
     credentials: Vec<Standing>,
 }
@@ -105,7 +105,7 @@ pub fn status(record: &HostRecord, listing: &[u8]) -> Result<Status> {
         note: listed.note,
     }));
     Ok(Status {
-        version: 1,
+        schema: 1,
         host: record.host.clone(),
         credentials,
     })
@@ -141,7 +141,7 @@ impl fmt::Display for Status {
 /// The hosts that carry a credential whose value is not the one of now.
 #[derive(Debug, Serialize)]
 pub struct Carriers {
-    version: u32,
+    schema: u32,
     name: String,
     hosts: Vec<Carrier>,
 }
@@ -214,7 +214,7 @@ pub fn carriers(
         });
     }
     Ok(Carriers {
-        version: 1,
+        schema: 1,
         name: name.to_string(),
         hosts: found,
     })

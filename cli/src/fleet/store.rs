@@ -80,11 +80,11 @@ impl Store {
             }
         };
         let record = serde_json::from_slice::<HostRecord>(&json).ok();
-        if let Some(record) = record.as_ref().filter(|record| record.version != SCHEMA) {
+        if let Some(record) = record.as_ref().filter(|record| record.schema != SCHEMA) {
             bail!(
-                "`{}` is of version {}, this program writes {SCHEMA}",
+                "`{}` is of schema {}, this program writes {SCHEMA}",
                 path.display(),
-                record.version
+                record.schema
             );
         }
         Ok(record)

@@ -95,7 +95,7 @@ impl Serialize for Summary {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Json<'a> {
-            version: u32,
+            schema: u32,
             applied: bool,
             hosts: usize,
             failed: usize,
@@ -111,7 +111,7 @@ impl Serialize for Summary {
             hosts: *hosts,
         });
         Json {
-            version: 1,
+            schema: 1,
             applied: self.applied,
             hosts: self.hosts,
             failed: self.errors.len(),
