@@ -139,8 +139,9 @@ impl FromStr for UkiPath {
                 .find_map(|name| broken_rule(name))
                 .or_else(|| too_long_with_suffix(file)),
         };
-        match broken {
-            None => Ok(Self(names.join("/"))),
+        let joined = Self(names.join("/"));
+        match broken.or_else(|| only_counter(&joined)) {
+            None => Ok(joined),
             Some(rule) => Err(Error::UkiPath {
                 path: path.to_owned(),
                 rule,
@@ -162,6 +163,13 @@ fn broken_rule(name: &str) -> Option<PathRule> {
     None
 }
 
+/// A name that is gone without its counter leaves no name for the directory of the companions.
+fn only_counter(path: &UkiPath) -> Option<PathRule> {
+    UkiPath::of_companions(&path.companions())
+        .is_none()
+        .then_some(PathRule::OnlyCounter)
+}
+
 /// FAT counts names in UTF-16.
 fn too_long_with_suffix(file: &str) -> Option<PathRule> {
     let length = file.encode_utf16().count() + EXTRA_D.len();
@@ -175,6 +183,9 @@ pub enum PathRule {
     /// Nothing but slashes.
     #[error("it names no file")]
     Empty,
+    /// Nothing but a boot counter, such as `+3`.
+    #[error("without its boot counter it names no file")]
+    OnlyCounter,
     /// `.` or `..`
     #[error("it has to go down from the root of the ESP, without `.` and `..`")]
     Dots,
@@ -288,6 +299,11 @@ mod tests {
         for (text, rule) in [
             ("", "it names no file"),
             ("//", "it names no file"),
+            ("+3", "without its boot counter it names no file"),
+            (
+                "EFI/Linux/+3-1",
+                "without its boot counter it names no file",
+            ),
             (
                 "EFI/../a.efi",
                 "it has to go down from the root of the ESP, without `.` and `..`",
