@@ -39,6 +39,14 @@ pub enum Error {
         /// The name of the section, such as `.linux`.
         section: &'static str,
     },
+    /// A profile the UKI does not have.
+    #[error("the UKI has no profile {profile}, only {profiles} counted from 0")]
+    NoProfile {
+        /// The profile asked for.
+        profile: u32,
+        /// How many there are.
+        profiles: usize,
+    },
     /// A file name the stub, the initrd or FAT would not take.
     #[error("`{name}` cannot be a companion: {rule}")]
     Name {

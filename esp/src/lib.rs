@@ -24,20 +24,31 @@
 //! # Ok::<(), ukikit_esp::Error>(())
 //! ```
 
+mod archive;
+mod boot;
 mod change;
 mod companion;
+mod entry;
 mod error;
 mod esp;
+mod event_log;
 mod list;
+mod measure;
 mod pe;
+mod scan;
 mod target;
 mod uki;
 
+pub use archive::{Archive, ArchiveKind};
+pub use boot::{Addon, AddonVerdict, Boot, BootFiles, Event, File, Measurement, Start};
 pub use change::{Action, Change, Changes};
 pub use companion::{Companion, Kind, Name, NameRule};
+pub use entry::LoaderEntry;
 pub use error::{Error, FormatError};
 pub use esp::Esp;
+pub use event_log::{EventLog, Logged};
 pub use list::{Entry, Note};
+pub use measure::{Bank, Hash};
 pub use pe::{Architecture, Pe};
 pub use target::{PathRule, Target, UkiPath};
 pub use uki::Uki;

@@ -9,10 +9,10 @@
 
 use object::endian::LittleEndian as LE;
 use object::pe::{
-    IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_MACHINE_ARM64, IMAGE_FILE_MACHINE_ARMNT,
-    IMAGE_FILE_MACHINE_I386, IMAGE_FILE_MACHINE_RISCV64, IMAGE_NT_OPTIONAL_HDR32_MAGIC,
-    IMAGE_NT_OPTIONAL_HDR64_MAGIC, ImageDosHeader, ImageNtHeaders32, ImageNtHeaders64,
-    ImageSectionHeader, Machine,
+    IMAGE_DIRECTORY_ENTRY_SECURITY, IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_MACHINE_ARM64,
+    IMAGE_FILE_MACHINE_ARMNT, IMAGE_FILE_MACHINE_I386, IMAGE_FILE_MACHINE_RISCV64,
+    IMAGE_NT_OPTIONAL_HDR32_MAGIC, IMAGE_NT_OPTIONAL_HDR64_MAGIC, ImageDosHeader, ImageNtHeaders32,
+    ImageNtHeaders64, ImageSectionHeader, Machine,
 };
 use object::read::pe::{ImageNtHeaders, SectionTable, optional_header_magic};
 use serde::Serialize;
@@ -76,8 +76,9 @@ impl Architecture {
 #[derive(Debug, Clone)]
 pub struct Pe<'a> {
     machine: Machine,
-    /// Those in front of the first `.profile`, in the order of the table.
-    base: Vec<Section<'a>>,
+    signed: bool,
+    /// In the order of the table.
+    sections: Vec<Section<'a>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +86,18 @@ struct Section<'a> {
     name: &'a [u8],
     /// `None` for what the file does not hold in full, such as `.bss`.
     data: Option<&'a [u8]>,
+}
+
+impl Section<'_> {
+    fn is_profile(&self) -> bool {
+        self.name == b".profile"
+    }
+}
+
+fn find<'s, 'a>(sections: &'s [Section<'a>], name: &str) -> Option<&'s Section<'a>> {
+    sections
+        .iter()
+        .find(|section| section.name == name.as_bytes())
 }
 
 impl<'a> Pe<'a> {
@@ -111,29 +124,73 @@ impl<'a> Pe<'a> {
             .map_err(|_| FormatError::new(0_u64, "this is not a PE file"))?
             .nt_headers_offset();
         let mut end = u64::from(start);
-        let (headers, _) = Headers::parse(file, &mut end)
+        let (headers, directories) = Headers::parse(file, &mut end)
             .map_err(|_| FormatError::new(start, "the PE headers are damaged"))?;
         let table = headers
             .sections(file, end)
             .map_err(|_| FormatError::new(end, "the section table is cut off"))?;
         Ok(Self {
             machine: headers.file_header().machine.get(LE),
-            base: base_sections(file, table)?,
+            signed: directories
+                .get(IMAGE_DIRECTORY_ENTRY_SECURITY)
+                .is_some_and(|directory| directory.size.get(LE) != 0),
+            sections: sections(file, table)?,
         })
     }
 
     /// The bytes of a section as the stub sees and measures them: `VirtualSize` of them, without the
     /// padding in the file. The first of that name counts, and only in front of any `.profile`.
     pub fn section(&self, name: &str) -> Option<&'a [u8]> {
-        self.base
-            .iter()
-            .find(|section| section.name == name.as_bytes())?
+        find(self.base(), name)?.data
+    }
+
+    /// The bytes of a section when this profile is booted: the profile's own, else those of the base. An
+    /// empty section counts as none. Profile 0 is there even if no `.profile` is.
+    pub fn section_in_profile(&self, profile: u32, name: &str) -> Option<&'a [u8]> {
+        let own = self.profile(profile).and_then(|own| find(own, name));
+        let section = own.or_else(|| find(self.base(), name))?;
+        section.data.filter(|data| !data.is_empty())
+    }
+
+    /// The bytes of the first section of that name in the whole file: how the stub reads addons.
+    pub fn section_anywhere(&self, name: &str) -> Option<&'a [u8]> {
+        find(&self.sections, name)?
             .data
+            .filter(|data| !data.is_empty())
+    }
+
+    /// How many profiles can be chosen: one at least.
+    pub fn profiles(&self) -> usize {
+        let named = self.sections.iter().filter(|section| section.is_profile());
+        named.count().max(1)
+    }
+
+    /// The sections in front of the first `.profile`.
+    fn base(&self) -> &[Section<'a>] {
+        self.sections
+            .split(Section::is_profile)
+            .next()
+            .unwrap_or_default()
+    }
+
+    /// From one `.profile`, which is a part of it, up to the next.
+    fn profile(&self, number: u32) -> Option<&[Section<'a>]> {
+        let number = usize::try_from(number).ok()?;
+        let starts = |(at, section): (usize, &Section<'a>)| section.is_profile().then_some(at);
+        let mut starts = self.sections.iter().enumerate().filter_map(starts);
+        let start = starts.nth(number)?;
+        let end = starts.next().unwrap_or(self.sections.len());
+        self.sections.get(start..end)
     }
 
     /// The processor it is made for, `None` if systemd has no word for it.
     pub fn architecture(&self) -> Option<Architecture> {
         Architecture::of(self.machine)
+    }
+
+    /// Whether it carries a signature, whoever's and good or not.
+    pub fn is_signed(&self) -> bool {
+        self.signed
     }
 }
 
@@ -156,15 +213,8 @@ const READ_BY_STUB: [&[u8]; 15] = [
     b".profile",
 ];
 
-fn base_sections<'a>(
-    file: &'a [u8],
-    table: SectionTable<'a>,
-) -> Result<Vec<Section<'a>>, FormatError> {
-    table
-        .iter()
-        .take_while(|header| header.raw_name() != b".profile")
-        .map(|header| section(file, header))
-        .collect()
+fn sections<'a>(file: &'a [u8], table: SectionTable<'a>) -> Result<Vec<Section<'a>>, FormatError> {
+    table.iter().map(|header| section(file, header)).collect()
 }
 
 fn section<'a>(file: &'a [u8], header: &'a ImageSectionHeader) -> Result<Section<'a>, FormatError> {
@@ -238,6 +288,36 @@ pub(crate) mod tests {
         assert_eq!(pe.section(".pcrpkey"), Some(&b"eight"[..]));
         assert_eq!(pe.section(".cmdline"), None);
         assert_eq!(pe.section(".profile"), None);
+    }
+
+    #[test]
+    fn a_profile_overrides_the_base() {
+        let file = pe_file(&[
+            (".linux", b"kernel"),
+            (".cmdline", b"of the base"),
+            (".profile", b"ID=main"),
+            (".profile", b"ID=other"),
+            (".cmdline", b"of the profile"),
+        ]);
+        let pe = Pe::parse(&file).unwrap();
+        assert_eq!(pe.profiles(), 2);
+        for (profile, cmdline, id) in [
+            (0, &b"of the base"[..], Some(&b"ID=main"[..])),
+            (1, b"of the profile", Some(b"ID=other")),
+            (2, b"of the base", None),
+        ] {
+            assert_eq!(
+                pe.section_in_profile(profile, ".linux"),
+                Some(&b"kernel"[..])
+            );
+            assert_eq!(pe.section_in_profile(profile, ".cmdline"), Some(cmdline));
+            assert_eq!(pe.section_in_profile(profile, ".profile"), id);
+        }
+        assert_eq!(pe.section_anywhere(".cmdline"), Some(&b"of the base"[..]));
+        let plain = pe_file(&[(".linux", b"kernel"), (".cmdline", b"")]);
+        let plain = Pe::parse(&plain).unwrap();
+        assert_eq!(plain.profiles(), 1);
+        assert_eq!(plain.section_in_profile(0, ".cmdline"), None);
     }
 
     #[test]

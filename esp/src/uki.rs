@@ -36,6 +36,16 @@ impl<'a> Uki<'a> {
         self.pe.section(name)
     }
 
+    /// The bytes of a section when this profile is booted, see [`Pe::section_in_profile`].
+    pub fn section_in_profile(&self, profile: u32, name: &str) -> Option<&'a [u8]> {
+        self.pe.section_in_profile(profile, name)
+    }
+
+    /// How many profiles can be chosen: one at least.
+    pub fn profiles(&self) -> usize {
+        self.pe.profiles()
+    }
+
     /// The initrd: cpio archives, most often compressed.
     ///
     /// # Errors
