@@ -63,31 +63,9 @@ pub enum Error {
         /// The reasons, the first that was found first; at least one.
         findings: Vec<Finding>,
     },
-    /// A certificate that cannot be read, or that is not for signatures both the kernel and systemd take.
-    #[error("not a usable certificate: {what}")]
-    Certificate {
-        /// The reason.
-        what: String,
-    },
-    /// A private key that cannot be read or used. Which half of an encrypted one was wrong is not said.
-    #[error("not a usable private key: {what}")]
-    PrivateKey {
-        /// The reason.
-        what: String,
-    },
-    /// The private key is encrypted and no passphrase was given.
-    #[error("the private key is encrypted and needs a passphrase")]
-    PassphraseNeeded,
-    /// The certificate speaks of another key.
-    #[error("the private key ({key}) is not that of the certificate `{subject}` ({certificate})")]
-    KeyMismatch {
-        /// Kind and fingerprint of the private key's public half.
-        key: String,
-        /// Whom the certificate names.
-        subject: String,
-        /// Kind and fingerprint of the certificate's key.
-        certificate: String,
-    },
+    /// A key or a certificate that cannot serve.
+    #[error(transparent)]
+    Signing(#[from] ukikit_signing::Error),
 }
 
 /// The first reason, and how many more there are.

@@ -1,6 +1,5 @@
 //! Signed extension images.
 
-mod certificate;
 mod content;
 pub mod erofs;
 mod error;
@@ -10,7 +9,6 @@ mod image;
 pub mod initrd;
 mod name;
 mod partition;
-mod pem;
 mod plan;
 mod release;
 mod signature;
@@ -21,7 +19,6 @@ mod vector;
 mod verity;
 mod window;
 
-pub use certificate::{Certificate, Certificates};
 pub use error::{Error, FormatError};
 pub use finding::{Check, Finding};
 pub use image::{
@@ -32,7 +29,9 @@ pub use name::Name;
 pub use partition::{Architecture, Designator, Guid, PartitionType, Role};
 pub use plan::{Plan, Report};
 pub use release::{ImageClass, Release, Scope};
-pub use signature::{KeyPair, PrivateKey, RootHashSignature, Signer};
+pub use signature::{RootHashSignature, Signer};
 pub use tree::{Content, ContentReader, Entry, Kind, Tree, is_portable_xattr};
 pub use verity::RootHash;
 pub use window::Window;
+
+pub use ukikit_signing::{Certificate, Certificates, KeyPair, PrivateKey};

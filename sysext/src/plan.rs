@@ -123,6 +123,29 @@ impl Plan {
         out: &mut (impl Write + Seek + Send),
         progress: &mut (dyn FnMut(u64) + Send),
     ) -> Result<Report, Error> {
+        self.write(&|root_hash| sign(signer, root_hash), out, progress)
+    }
+
+    /// As [`Plan::build_watched`], but with an empty signature partition: nothing merges such an image until
+    /// [`Image::attach`](crate::Image::attach) fills it.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn build_unsigned(
+        &self,
+        out: &mut (impl Write + Seek + Send),
+        progress: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<Report, Error> {
+        self.write(&|_| Ok(vec![0; BLOCK_SIZE as usize]), out, progress)
+    }
+
+    fn write(
+        &self,
+        signature: &dyn Fn(&RootHash) -> Result<Vec<u8>, Error>,
+        out: &mut (impl Write + Seek + Send),
+        progress: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<Report, Error> {
         let (tree, release) = self.prepare()?;
         let seed = self.seed.unwrap_or_else(|| self.derived_seed(&release));
         let ids = Identifiers {
@@ -139,7 +162,7 @@ impl Plan {
         let (root_hash, hashes) = hashed.finish(ids.verity()).map_err(Error::write)?;
         out.write_all(&hashes).map_err(Error::write)?;
 
-        let signature = sign(signer, &root_hash)?;
+        let signature = signature(&root_hash)?;
         out.write_all(&signature).map_err(Error::write)?;
 
         let sizes = [data_size, hashes.len() as u64, signature.len() as u64];

@@ -10,24 +10,13 @@
 
 mod check;
 mod json;
-mod key;
 
-use cms::cert::CertificateChoices;
-use cms::content_info::{CmsVersion, ContentInfo};
-use cms::signed_data::{
-    CertificateSet, EncapsulatedContentInfo, SignedData, SignerIdentifier, SignerInfo, SignerInfos,
-};
-use const_oid::db::rfc5911::{ID_DATA, ID_SIGNED_DATA};
-use der::asn1::{OctetString, SetOfVec};
-use der::{Any, Encode};
-use spki::AlgorithmIdentifierOwned;
+use ukikit_signing::{Certificate, Hash, KeyPair, SignedData};
 
 pub(crate) use check::{check, describe};
 pub(crate) use json::{SIZE_MAX, SignedRootHash};
-pub use key::PrivateKey;
-pub(crate) use key::{Hash, PublicKey};
 
-use crate::{Certificate, Error, RootHash};
+use crate::{Error, RootHash};
 
 /// Something that signs root hashes with the key of one certificate: a key in memory ([`KeyPair`]), or
 /// whatever reaches one elsewhere.
@@ -39,7 +28,7 @@ pub trait Signer {
     ///
     /// # Errors
     ///
-    /// [`Error::PrivateKey`] when the key cannot be used.
+    /// [`Error::Signing`] when the key cannot be used.
     fn sign(&self, root_hash: &RootHash) -> Result<RootHashSignature, Error>;
 }
 
@@ -59,98 +48,36 @@ impl RootHashSignature {
     }
 
     /// Wraps what a key made of the root hash: an RSA block, or an ECDSA signature in DER.
-    fn wrap(certificate: &Certificate, hash: Hash, signature: Vec<u8>) -> der::Result<Self> {
-        let signed = SignedData {
-            version: CmsVersion::V1,
-            digest_algorithms: SetOfVec::try_from(vec![with_null(hash.oid())])?,
-            encap_content_info: EncapsulatedContentInfo {
-                econtent_type: ID_DATA,
-                econtent: None,
-            },
-            certificates: Some(CertificateSet::try_from(vec![
-                CertificateChoices::Certificate(certificate.parsed().clone()),
-            ])?),
-            crls: None,
-            signer_infos: SignerInfos::try_from(vec![SignerInfo {
-                version: CmsVersion::V1,
-                sid: SignerIdentifier::IssuerAndSerialNumber(certificate.issuer_and_serial()),
-                digest_alg: with_null(hash.oid()),
-                signed_attrs: None,
-                signature_algorithm: certificate.key().signature_algorithm(hash),
-                signature: OctetString::new(signature)?,
-                unsigned_attrs: None,
-            }])?,
-        };
-        let content = ContentInfo {
-            content_type: ID_SIGNED_DATA,
-            content: Any::encode_from(&signed)?,
-        };
-        Ok(Self(content.to_der()?))
-    }
-}
-
-/// OpenSSL writes an explicit NULL here, which RFC 5754 allows; so the bytes are the same.
-fn with_null(oid: der::asn1::ObjectIdentifier) -> AlgorithmIdentifierOwned {
-    AlgorithmIdentifierOwned {
-        oid,
-        parameters: Some(Any::null()),
-    }
-}
-
-/// A private key together with its certificate.
-#[derive(Debug)]
-pub struct KeyPair {
-    key: PrivateKey,
-    certificate: Certificate,
-}
-
-impl KeyPair {
-    /// The two, which must belong together.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::KeyMismatch`] when the certificate is for another key.
-    pub fn new(key: PrivateKey, certificate: Certificate) -> Result<Self, Error> {
-        let public = key.public();
-        if public == *certificate.key() {
-            return Ok(Self { key, certificate });
-        }
-        Err(Error::KeyMismatch {
-            key: public.description(),
-            subject: certificate.subject(),
-            certificate: certificate.key().description(),
-        })
+    fn wrap(certificate: &Certificate, hash: Hash, signature: Vec<u8>) -> Result<Self, Error> {
+        let signed = SignedData::detached(certificate, hash, signature)?;
+        Ok(Self(signed.to_der()?))
     }
 }
 
 impl Signer for KeyPair {
     fn certificate(&self) -> &Certificate {
-        &self.certificate
+        self.certificate()
     }
 
     fn sign(&self, root_hash: &RootHash) -> Result<RootHashSignature, Error> {
-        let hash = self.certificate.key().hash();
-        let signature = self.key.sign(hash, root_hash.to_string().as_bytes())?;
-        RootHashSignature::wrap(&self.certificate, hash, signature).map_err(|error| {
-            Error::PrivateKey {
-                what: error.to_string(),
-            }
-        })
+        let hash = self.certificate().key().hash();
+        let digest = hash.digest(root_hash.to_string().as_bytes());
+        let signature = self.sign_digest(hash, &digest)?;
+        RootHashSignature::wrap(self.certificate(), hash, signature)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use der::Decode;
+    use ukikit_signing::{Certificates, PrivateKey};
 
     use super::*;
-    use crate::{Certificates, vector};
+    use crate::vector;
 
-    fn key_pair(key: &str, certificate: &str) -> Result<KeyPair, Error> {
-        KeyPair::new(
-            PrivateKey::from_pem(&vector::key(key), None)?,
-            Certificate::from_pem(&vector::key(certificate))?,
-        )
+    fn key_pair(name: &str) -> KeyPair {
+        let key = PrivateKey::from_pem(&vector::key(&format!("{name}.key")), None).unwrap();
+        let certificate = Certificate::from_pem(&vector::key(&format!("{name}.crt"))).unwrap();
+        KeyPair::new(key, certificate).unwrap()
     }
 
     /// What systemd put into the signature partition of a vector.
@@ -166,18 +93,16 @@ mod tests {
     #[test]
     fn rsa_signatures_are_openssls_byte_for_byte() {
         let theirs = signed("erofs");
-        let ours = key_pair("rsa2048.key", "rsa2048.crt")
-            .unwrap()
-            .sign(&theirs.root_hash);
+        let ours = key_pair("rsa2048").sign(&theirs.root_hash);
         assert_eq!(ours.unwrap(), theirs.signature);
     }
 
     #[test]
     fn ecdsa_signatures_have_openssls_form_and_never_change() {
         let theirs = signed("erofs-p256");
-        let pair = key_pair("p256.key", "p256.crt").unwrap();
+        let pair = key_pair("p256");
         let value = signature_value(&theirs.signature);
-        let wrapped = RootHashSignature::wrap(pair.certificate(), Hash::Sha256, value);
+        let wrapped = RootHashSignature::wrap(Signer::certificate(&pair), Hash::Sha256, value);
         assert_eq!(wrapped.unwrap(), theirs.signature);
         let ours = pair.sign(&theirs.root_hash).unwrap();
         assert_eq!(pair.sign(&theirs.root_hash).unwrap(), ours);
@@ -186,22 +111,8 @@ mod tests {
     }
 
     fn signature_value(signature: &RootHashSignature) -> Vec<u8> {
-        let content = ContentInfo::from_der(signature.as_der()).unwrap();
-        let signed: SignedData = content.content.decode_as().unwrap();
-        signed.signer_infos.0.as_slice()[0]
-            .signature
-            .as_bytes()
-            .to_vec()
-    }
-
-    #[test]
-    fn a_foreign_certificate_is_named_with_the_key() {
-        let error = key_pair("rsa2048.key", "p256.crt").unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "the private key (RSA-2048, SHA-256 35d92792c9a115e66a3dc6bb7754415b4be1b7671798225683a39ce610991d61) \
-             is not that of the certificate `CN=ddi test vector a p256` \
-             (ECDSA P-256, SHA-256 297b16141019c732307552f042a178d821965ae465a52f65ebb0153ffb44c285)"
-        );
+        let signed = SignedData::from_der(signature.as_der()).unwrap();
+        let signer = signed.signers().next().unwrap();
+        signer.value().to_vec()
     }
 }

@@ -76,6 +76,10 @@ pub struct CertificateDescription {
     pub fingerprint: String,
     /// Kind of its key.
     pub key: String,
+    /// When it becomes valid, in RFC 3339. No boot looks at it.
+    pub not_before: String,
+    /// The last second at which it is valid, in RFC 3339. No boot looks at it.
+    pub not_after: String,
 }
 
 impl From<&Certificate> for CertificateDescription {
@@ -84,6 +88,8 @@ impl From<&Certificate> for CertificateDescription {
             subject: certificate.subject(),
             fingerprint: certificate.fingerprint(),
             key: certificate.key().to_string(),
+            not_before: certificate.not_before().to_string(),
+            not_after: certificate.not_after().to_string(),
         }
     }
 }

@@ -90,7 +90,7 @@ impl Carry {
         if self.dry_run {
             plan.build(&signer, &mut io::empty())?;
         } else {
-            signing::write(&plan, &signer, &self.output, &mut |_| ())?;
+            signing::write(&self.output, |file| plan.build(&signer, file))?;
         }
         out.note(format_args!(
             "`{}`: {}",

@@ -9,12 +9,13 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use serde::Serialize;
+use ukikit_signing::KeyPair;
 use ukikit_sysext::erofs::Compression;
 use ukikit_sysext::{
     Architecture, Guid, ImageClass, Kind, Name, Plan, Release, Report, Scope, Tree,
 };
 
-use super::signing::{Signing, explain, write};
+use super::signing::{self, Signing, explain};
 use super::{SCHEMA, read_base};
 use crate::output::{Json, Output, with_hint};
 use crate::progress::Progress;
@@ -22,6 +23,15 @@ use crate::system::environment;
 
 #[derive(Debug, Args)]
 pub(crate) struct Build {
+    #[command(flatten)]
+    image: Contents,
+    #[command(flatten)]
+    signing: Signing,
+}
+
+/// What an image is made of, whoever signs it.
+#[derive(Debug, Args)]
+pub(super) struct Contents {
     /// Name of the extension
     #[arg(long, value_name = "NAME")]
     name: Name,
@@ -31,8 +41,6 @@ pub(crate) struct Build {
     /// Directory with the files, as they are to appear below /
     #[arg(long, value_name = "DIR")]
     tree: PathBuf,
-    #[command(flatten)]
-    signing: Signing,
     /// The machine it is for, as systemd spells it [default: this one's, or the UKI's]
     #[arg(long, value_name = "ARCH")]
     architecture: Option<Architecture>,
@@ -80,20 +88,29 @@ fn parse_field(text: &str) -> Result<(String, String), String> {
 
 impl Build {
     pub(crate) fn run(self, out: &mut Output) -> Result<()> {
-        let plan = self.plan()?;
+        let plan = self.image.plan()?;
         let signer = self.signing.signer()?;
+        let built = self.image.build(&plan, Some(&signer))?;
+        out.show(&built, self.image.json)
+    }
+}
+
+impl Contents {
+    /// Builds the image, signed or with an empty signature partition, and writes it unless told not to.
+    pub(super) fn build(&self, plan: &Plan, signer: Option<&KeyPair>) -> Result<Built<'_>> {
         let started = Instant::now();
         let content_size = content_size(&plan.tree);
         let mut progress = Progress::new(content_size);
+        let mut progress = |read| progress.add(read);
         let report = if self.dry_run {
             // What is written and forgotten has the same size and hash.
-            plan.build_watched(&signer, &mut io::empty(), &mut |read| progress.add(read))
-                .map_err(explain)?
+            signing::build(plan, signer, &mut io::empty(), &mut progress).map_err(explain)?
         } else {
-            write(&plan, &signer, &self.output, &mut |read| progress.add(read))?
+            signing::write(&self.output, |file| {
+                signing::build(plan, signer, file, &mut progress)
+            })?
         };
-        drop(progress);
-        let built = Built {
+        Ok(Built {
             schema: SCHEMA,
             name: self.name.as_str(),
             output: &self.output,
@@ -104,11 +121,10 @@ impl Build {
             took: Took {
                 seconds: started.elapsed().as_secs_f64(),
             },
-        };
-        out.show(&built, self.json)
+        })
     }
 
-    fn plan(&self) -> Result<Plan> {
+    pub(super) fn plan(&self) -> Result<Plan> {
         let class = if self.confext {
             ImageClass::Confext
         } else {
@@ -164,7 +180,7 @@ fn content_size(tree: &Tree) -> u64 {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Built<'a> {
+pub(super) struct Built<'a> {
     schema: u32,
     name: &'a str,
     output: &'a Path,

@@ -113,6 +113,11 @@ fn show_signature(f: &mut fmt::Formatter<'_>, signature: &SignatureDescription) 
             "certificate  {}, {}",
             certificate.subject, certificate.key
         )?;
+        writeln!(
+            f,
+            "valid        {} to {}",
+            certificate.not_before, certificate.not_after
+        )?;
     }
     if let Some(fingerprint) = &signature.certificate_fingerprint {
         writeln!(f, "fingerprint  {fingerprint}")?;

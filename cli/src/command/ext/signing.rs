@@ -1,14 +1,15 @@
 //! Who signs an image, and the image as a file: shared by all verbs that build one.
 
 use std::fs::{self, File};
-use std::io::BufWriter;
+use std::io::{BufWriter, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use tempfile::NamedTempFile;
-use ukikit_sysext::{Error, KeyPair, Plan, PrivateKey, Report};
+use ukikit_signing::{Error, KeyPair, PrivateKey};
+use ukikit_sysext::{Plan, Report};
 
 use super::{PEM_MAX, passphrase, read_certificate};
 use crate::file;
@@ -20,8 +21,8 @@ pub(crate) struct Signing {
     #[arg(long, value_name = "FILE")]
     private_key: PathBuf,
     /// File with the passphrase of the private key
-    #[arg(long, value_name = "FILE")]
-    private_key_passphrase_file: Option<PathBuf>,
+    #[arg(long, alias = "private-key-passphrase-file", value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
     /// The certificate of that key, PEM
     #[arg(long, value_name = "FILE")]
     certificate: PathBuf,
@@ -41,7 +42,7 @@ impl Signing {
     }
 
     fn parse_key(&self, pem: &[u8]) -> Result<PrivateKey> {
-        let given = match &self.private_key_passphrase_file {
+        let given = match &self.passphrase_file {
             Some(path) => Some(passphrase::of_file(path)?),
             None => None,
         };
@@ -51,7 +52,7 @@ impl Signing {
                 let typed = passphrase::ask(&prompt).map_err(|_| {
                     with_hint(
                         Error::PassphraseNeeded,
-                        "there is no terminal to ask on: give --private-key-passphrase-file=",
+                        "there is no terminal to ask on: give --passphrase-file=",
                     )
                 })?;
                 Ok(PrivateKey::from_pem(pem, Some(&typed))?)
@@ -61,14 +62,25 @@ impl Signing {
     }
 }
 
-/// Writes beside the place, flushes, renames: what was there before stays until the image is complete.
-/// `progress` is told how many bytes of content were read.
-pub(crate) fn write(
+/// Builds an image into `out`, signed or with an empty signature partition. `progress` is told how many bytes
+/// of content were read.
+pub(super) fn build(
     plan: &Plan,
-    signer: &KeyPair,
-    path: &Path,
+    signer: Option<&KeyPair>,
+    out: &mut (impl Write + Seek + Send),
     progress: &mut (dyn FnMut(u64) + Send),
-) -> Result<Report> {
+) -> Result<Report, ukikit_sysext::Error> {
+    match signer {
+        Some(signer) => plan.build_watched(signer, out, progress),
+        None => plan.build_unsigned(out, progress),
+    }
+}
+
+/// Writes beside the place, flushes, renames: what was there before stays until the image is complete.
+pub(crate) fn write<T>(
+    path: &Path,
+    image: impl FnOnce(&mut BufWriter<&mut File>) -> Result<T, ukikit_sysext::Error>,
+) -> Result<T> {
     let directory = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
@@ -76,9 +88,8 @@ pub(crate) fn write(
     let cannot = || format!("cannot write `{}`", path.display());
     let mut temporary = NamedTempFile::new_in(directory).with_context(cannot)?;
     let mut buffered = BufWriter::with_capacity(1 << 20, temporary.as_file_mut());
-    let report = plan
-        .build_watched(signer, &mut buffered, progress)
-        .map_err(explain)?;
+    let report = image(&mut buffered).map_err(explain)?;
+    buffered.flush().with_context(cannot)?;
     drop(buffered);
     let file = temporary.as_file();
     file.set_permissions(fs::Permissions::from_mode(0o644))
@@ -92,9 +103,9 @@ pub(crate) fn write(
 }
 
 /// All reasons of a refusal, each on a line of its own.
-pub(super) fn explain(error: Error) -> anyhow::Error {
+pub(super) fn explain(error: ukikit_sysext::Error) -> anyhow::Error {
     match error {
-        Error::Refused { findings } => {
+        ukikit_sysext::Error::Refused { findings } => {
             let reasons: Vec<String> = findings
                 .iter()
                 .map(|finding| format!("\n  {finding}"))

@@ -1,16 +1,15 @@
-//! X.509 certificates as far as signatures over root hashes need them: who it is, which key. As in the
-//! kernel and in systemd, chain, dates and key usage are not looked at.
+//! X.509 certificates as far as signatures need them: who it is, which key, until when. As in the kernel and
+//! in systemd, chain and key usage are not looked at, and dates are only told.
 
 use std::fmt;
 
 use cms::cert::IssuerAndSerialNumber;
-use der::{Decode, Document, Encode};
+use der::{DateTime, Decode, Document, Encode};
 use sha2::{Digest, Sha256};
 
-use crate::signature::PublicKey;
-use crate::{Error, pem};
+use crate::{Error, PublicKey, pem};
 
-/// One certificate whose key can sign root hashes: RSA of 2048 to 4096 bits, ECDSA on P-256 or P-384.
+/// One certificate whose key can sign what a boot verifies: RSA of 2048 to 4096 bits, ECDSA on P-256 or P-384.
 #[derive(Debug, Clone)]
 pub struct Certificate {
     der: Vec<u8>,
@@ -28,8 +27,8 @@ impl Certificate {
     pub fn from_pem(pem: &[u8]) -> Result<Self, Error> {
         let text = std::str::from_utf8(pem).unwrap_or_default();
         let text = pem::block(text, "CERTIFICATE")
-            .ok_or_else(|| unusable("has no block `-----BEGIN CERTIFICATE-----`"))?;
-        let (_, document) = Document::from_pem(text).map_err(unusable)?;
+            .ok_or_else(|| Error::certificate("has no block `-----BEGIN CERTIFICATE-----`"))?;
+        let (_, document) = Document::from_pem(text).map_err(Error::certificate)?;
         Self::from_der(document.as_bytes())
     }
 
@@ -39,13 +38,13 @@ impl Certificate {
     ///
     /// [`Error::Certificate`] as above.
     pub fn from_der(der: &[u8]) -> Result<Self, Error> {
-        let parsed = x509_cert::Certificate::from_der(der).map_err(unusable)?;
+        let parsed = x509_cert::Certificate::from_der(der).map_err(Error::certificate)?;
         // It is written again into every signature; its fingerprint must not change on the way.
-        if parsed.to_der().map_err(unusable)? != der {
-            return Err(unusable("is not in the distinguished encoding"));
+        if parsed.to_der().map_err(Error::certificate)? != der {
+            return Err(Error::certificate("is not in the distinguished encoding"));
         }
-        let key =
-            PublicKey::of(parsed.tbs_certificate().subject_public_key_info()).map_err(unusable)?;
+        let key = PublicKey::of(parsed.tbs_certificate().subject_public_key_info())
+            .map_err(Error::certificate)?;
         let der = der.to_vec();
         Ok(Self { der, parsed, key })
     }
@@ -65,7 +64,20 @@ impl Certificate {
         hex::encode(Sha256::digest(&self.der))
     }
 
-    pub(crate) fn key(&self) -> &PublicKey {
+    /// When it becomes valid. Neither the kernel nor systemd looks at it.
+    pub fn not_before(&self) -> Date {
+        let validity = self.parsed.tbs_certificate().validity();
+        Date(validity.not_before.to_date_time())
+    }
+
+    /// The last second at which it is valid. Neither the kernel nor systemd looks at it.
+    pub fn not_after(&self) -> Date {
+        let validity = self.parsed.tbs_certificate().validity();
+        Date(validity.not_after.to_date_time())
+    }
+
+    /// Its key.
+    pub fn key(&self) -> &PublicKey {
         &self.key
     }
 
@@ -83,9 +95,20 @@ impl Certificate {
     }
 }
 
-fn unusable(what: impl fmt::Display) -> Error {
-    Error::Certificate {
-        what: what.to_string(),
+/// A second of some day. Shown as in `2026-11-23T08:12:31Z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Date(DateTime);
+
+impl Date {
+    /// Seconds since 1970.
+    pub fn seconds(self) -> u64 {
+        self.0.unix_duration().as_secs()
+    }
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -124,6 +147,11 @@ mod tests {
             "ad947766ce212cd29a3a18058fd97377b7343148cc90a75abb5ecba9c233273a"
         );
         assert_eq!(certificate.key().to_string(), "RSA-2048");
+        assert_eq!(
+            [certificate.not_before(), certificate.not_after()].map(|date| date.to_string()),
+            ["2026-11-23T08:12:31Z", "2126-10-30T08:12:31Z"]
+        );
+        assert_eq!(certificate.not_before().seconds(), 1_795_421_551);
         let certificate = Certificate::from_pem(&vector::key("p256.crt")).unwrap();
         assert_eq!(certificate.key().to_string(), "ECDSA P-256");
     }
