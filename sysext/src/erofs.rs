@@ -8,6 +8,7 @@ mod image;
 mod index;
 mod inode;
 mod layout;
+mod output;
 mod packed;
 mod pieces;
 mod reader;
@@ -17,5 +18,7 @@ mod writer;
 mod xattr;
 
 pub use compress::Compression;
+pub(crate) use output::Output;
 pub use reader::read;
+pub(crate) use writer::{BUFFER, write_to};
 pub use writer::{Options, write};

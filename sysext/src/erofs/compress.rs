@@ -45,12 +45,13 @@ impl Compression {
     /// Zstandard at its usual level.
     pub const ZSTD: Self = Self::Zstd { level: 3 };
 
-    /// Bytes that are compressed together unless asked otherwise. Larger clusters make smaller images, and
+    /// Bytes that are compressed together, or hashed while they are in the processor's cache, unless asked
+    /// otherwise. Larger clusters make smaller images, and
     /// cost nothing where the whole cluster is wanted in the end. But of one in LZ4 the kernel decodes
     /// what stands before the wanted page, again for each page of a packed file.
     pub(super) fn default_cluster(self) -> u32 {
         match self {
-            Self::None => CLUSTER_MAX,
+            Self::None => 256 * 1024,
             Self::Lz4 { .. } => 128 * 1024,
             Self::Zstd { .. } => 512 * 1024,
         }

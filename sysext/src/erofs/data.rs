@@ -1,30 +1,29 @@
 //! Writes what regular files hold, and tells their inodes where it is.
 //!
 //! ```text
-//! uncompressed     blocks of each file …            what does not fill a block stands behind the inode
+//! uncompressed     blocks of each file …            what does not fill a block stands behind the inode of a small one
 //! compressed       clusters of large files … │ clusters of the packed inode …
 //! ```
-
-use std::collections::{HashMap, VecDeque};
-use std::io::{Seek, Write};
 
 use super::compress::Compression;
 use super::format::NO_BLOCK;
 use super::image::Image;
 use super::index::{self, Extent, Fragment};
 use super::inode::Inode;
+use super::output::Output;
 use super::packed::{Packing, Part, Selection};
-use super::pieces::{Encoders, Piece, Progress, Store};
+use super::pieces::{Buffers, Encoders, Piece, Progress, Store};
 use super::writer::Options;
 use crate::Error;
 use crate::tree::{Content, ContentReader, Entry};
+use std::collections::{HashMap, VecDeque};
 
 /// Writes the data of all files; returns the packed inode's index, if there is one.
-pub(super) fn write<'t, W: Write + Seek + Send>(
+pub(super) fn write<'t, W: Output>(
     inodes: &mut Vec<Inode<'t>>,
     packed: &'t Entry,
     options: &Options,
-    image: &mut Image<W>,
+    image: &mut Image<'_, W>,
     progress: Progress<'_>,
 ) -> Result<Option<usize>, Error> {
     let (compression, cluster) = (options.compression, options.cluster());
@@ -32,13 +31,13 @@ pub(super) fn write<'t, W: Write + Seek + Send>(
         Compression::None => Selection::default(),
         _ => Selection::of(inodes, cluster.into()),
     };
-    let encoders = Encoders::new(compression, cluster);
+    let encoders = Encoders::new(compression, cluster, image.digester());
     let mut store = Store::new(image, progress);
     let repeated = repeated_sizes(inodes);
     let shared = |inode: &Inode<'_>| repeated.get(&inode.size).is_some_and(|&count| count > 1);
 
     let mut files = Files::new(inodes, &selection, options, shared);
-    store.write(&encoders, || files.next())?;
+    store.write(&encoders, || files.next(&encoders.buffers))?;
     let mut tails = files.tails;
 
     let part = |(index, inode): (usize, &Inode<'t>)| {
@@ -67,7 +66,10 @@ pub(super) fn write<'t, W: Write + Seek + Send>(
             let extents = extents.remove(&index).unwrap_or_default();
             let fragment = packing.fragments.get(&index).copied();
             let tail = tails.remove(&index).unwrap_or_default();
-            settle(inode, &extents, fragment, tail, compression);
+            match compression {
+                Compression::None => settle_plain(inode, &extents, tail, cluster),
+                _ => settle(inode, &extents, fragment, tail, compression),
+            }
         }
     }
     Ok(packed)
@@ -91,7 +93,22 @@ fn repeated_sizes(inodes: &[Inode<'_>]) -> HashMap<u64, u32> {
     sizes
 }
 
-/// Tells an inode where its data is.
+/// Tells an inode of an uncompressed image where its data is.
+fn settle_plain(inode: &mut Inode<'_>, extents: &[Extent], tail: Vec<u8>, cluster: u32) {
+    let whole = extents.iter().all(|extent| extent.start != NO_BLOCK);
+    if whole && index::follow_each_other(extents) {
+        place(inode, extents, tail);
+    } else {
+        (inode.layout, inode.data, inode.behind) = index::chunks(extents, cluster);
+    }
+}
+
+fn place(inode: &mut Inode<'_>, extents: &[Extent], tail: Vec<u8>) {
+    let start = extents.first().map_or(NO_BLOCK, |first| first.start);
+    inode.place(start, tail);
+}
+
+/// Tells an inode of a compressed image where its data is.
 fn settle(
     inode: &mut Inode<'_>,
     extents: &[Extent],
@@ -101,9 +118,7 @@ fn settle(
 ) {
     let plain = extents.iter().all(|extent| !extent.compressed);
     if plain && fragment.is_none() && index::follow_each_other(extents) {
-        let start = extents.first().map_or(NO_BLOCK, |first| first.start);
-        inode.place(start, tail);
-        return;
+        return place(inode, extents, tail);
     }
     (inode.layout, inode.behind) =
         index::map(inode.head(), extents, fragment, compression.algorithm());
@@ -117,6 +132,7 @@ struct File<'t> {
     /// Bytes that go into pieces; the rest is its tail.
     in_pieces: u64,
     shared: bool,
+    sparse: bool,
 }
 
 /// The files that are not packed as a whole, in pieces.
@@ -138,21 +154,21 @@ impl<'t> Files<'t> {
         let cluster = u64::from(options.cluster());
         let file = |(index, inode): (usize, &Inode<'t>)| {
             let content = inode.file()?;
+            let plain = options.compression == Compression::None;
+            // An index speaks of whole files alone.
             let tail = if selection.ends.contains(&index) {
                 inode.size % cluster
-            } else if options.compression == Compression::None || inode.size == inode.tail() {
+            } else if plain && inode.size <= cluster || inode.size == inode.tail() {
                 inode.tail()
             } else {
                 0
             };
-            let in_pieces = inode.size - tail;
-            // Only an index can speak of pieces here and there.
-            let apart = options.compression != Compression::None || in_pieces <= cluster;
             (!selection.whole.contains(&index)).then(|| File {
                 inode: index,
                 content,
-                in_pieces,
-                shared: apart && shared(inode),
+                in_pieces: inode.size - tail,
+                shared: shared(inode),
+                sparse: inode.size > cluster,
             })
         };
         Self {
@@ -163,7 +179,7 @@ impl<'t> Files<'t> {
         }
     }
 
-    fn next(&mut self) -> Result<Option<Piece>, Error> {
+    fn next(&mut self, buffers: &Buffers) -> Result<Option<Piece>, Error> {
         loop {
             let (file, reader) = match self.open.take() {
                 Some(open) => open,
@@ -176,37 +192,39 @@ impl<'t> Files<'t> {
                 },
             };
             if file.in_pieces > 0 {
-                return self.piece(file, reader).map(Some);
+                return self.piece(file, reader, buffers).map(Some);
             }
             self.finish(&file, reader)?;
         }
     }
 
-    fn piece(&mut self, mut file: File<'t>, mut reader: ContentReader<'t>) -> Result<Piece, Error> {
+    fn piece(
+        &mut self,
+        mut file: File<'t>,
+        mut reader: ContentReader<'t>,
+        buffers: &Buffers,
+    ) -> Result<Piece, Error> {
         let len = file.in_pieces.min(self.cluster);
-        let bytes = read(&mut reader, len)?;
+        let mut bytes = buffers.take(usize::try_from(len).unwrap_or_default());
+        reader.fill(&mut bytes)?;
         file.in_pieces -= len;
         let piece = Piece {
             inode: file.inode,
             bytes,
             shared: file.shared,
+            sparse: file.sparse,
         };
         self.open = Some((file, reader));
         Ok(piece)
     }
 
     fn finish(&mut self, file: &File<'t>, mut reader: ContentReader<'t>) -> Result<(), Error> {
-        let len = reader.left();
-        if len > 0 {
-            self.tails.insert(file.inode, read(&mut reader, len)?);
+        let left = usize::try_from(reader.left()).unwrap_or_default();
+        if left > 0 {
+            let mut tail = vec![0; left];
+            reader.fill(&mut tail)?;
+            self.tails.insert(file.inode, tail);
         }
         reader.finish()
     }
-}
-
-/// The next `len` bytes, at most a cluster.
-fn read(reader: &mut ContentReader<'_>, len: u64) -> Result<Vec<u8>, Error> {
-    let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
-    reader.fill(&mut bytes)?;
-    Ok(bytes)
 }

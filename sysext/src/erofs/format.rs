@@ -14,6 +14,8 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 pub(super) const BLOCK: u64 = 4096;
 /// The same for buffers.
 pub(super) const BLOCK_LEN: usize = 4096;
+/// Its logarithm.
+pub(super) const BLOCK_BITS: u32 = BLOCK.ilog2();
 /// Nodes are numbered in units of this many bytes.
 pub(super) const SLOT: u64 = 32;
 /// Where the superblock lies.
@@ -33,6 +35,8 @@ const FEATURES: u32 = 0b11;
 pub(super) struct Features;
 
 impl Features {
+    /// Files in chunks.
+    pub(super) const CHUNKS: u32 = 0x04;
     /// Zeros before compressed data (1), configurations and clusters of several blocks (2), a packed inode
     /// and clusters with several users (0x20).
     pub(super) const COMPRESSED: u32 = 0x23;
@@ -200,6 +204,8 @@ pub(super) enum DataLayout {
     Inline = 2,
     /// In clusters that follow each other, with packed items.
     Compact = 3,
+    /// In chunks of one size, with the address of each.
+    Chunks = 4,
 }
 
 // The sizes are the format.

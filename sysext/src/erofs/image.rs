@@ -1,30 +1,32 @@
 //! The output: one block after the other, but block 0, which speaks of all others, last.
 
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::io::SeekFrom;
 
 use super::format::{self, BLOCK, BLOCK_LEN};
+use super::output::Output;
 use crate::Error;
 
-/// Small files are written together, up to this many bytes.
-const BUFFER: usize = 1 << 20;
-
 /// An image that grows from block 1 on.
-pub(super) struct Image<W: Write + Seek> {
-    out: BufWriter<W>,
+pub(super) struct Image<'o, W> {
+    out: &'o mut W,
     at: u64,
     block_0: Vec<u8>,
 }
 
-impl<W: Write + Seek> Image<W> {
+impl<'o, W: Output> Image<'o, W> {
     /// An image at the start of `out`.
-    pub(super) fn new(out: W) -> Result<Self, Error> {
-        let mut out = BufWriter::with_capacity(BUFFER, out);
+    pub(super) fn new(out: &'o mut W) -> Result<Self, Error> {
         out.seek(SeekFrom::Start(BLOCK)).map_err(Error::write)?;
         Ok(Self {
             out,
             at: BLOCK,
             block_0: vec![0; BLOCK_LEN],
         })
+    }
+
+    /// Computes what goes with blocks.
+    pub(super) fn digester(&self) -> impl Fn(&[u8]) -> W::Digest + Send + Sync + 'static {
+        self.out.digester()
     }
 
     /// The byte that comes next.
@@ -42,6 +44,15 @@ impl<W: Write + Seek> Image<W> {
         }
         self.out.write_all(rest).map_err(Error::write)?;
         self.at += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Whole blocks of data, behind block 0, and what the output's digester says of them.
+    pub(super) fn put_blocks(&mut self, blocks: &[u8], digest: &W::Digest) -> Result<(), Error> {
+        self.out
+            .write_blocks(blocks, digest)
+            .map_err(Error::write)?;
+        self.at += blocks.len() as u64;
         Ok(())
     }
 

@@ -15,7 +15,7 @@
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32};
 
-use super::format::{BLOCK, BLOCK_COUNT, DataLayout, FullItem, MAP_ALIGN, MapHeader};
+use super::format::{BLOCK, BLOCK_BITS, BLOCK_COUNT, DataLayout, FullItem, MAP_ALIGN, MapHeader};
 
 /// Items in a large pack, and its bytes.
 const LARGE_PACK: (usize, usize) = (16, 32);
@@ -88,6 +88,14 @@ pub(super) fn map(
         _ => compact(&items, head, &mut bytes),
     }
     (layout, bytes)
+}
+
+/// The same for an uncompressed file, whose pieces have `chunk` bytes, and what stands in place of its start
+/// block: how many more bits a chunk's size has than a block's.
+pub(super) fn chunks(extents: &[Extent], chunk: u32) -> (DataLayout, u32, Vec<u8>) {
+    let addresses = extents.iter().flat_map(|extent| extent.start.to_le_bytes());
+    let bits = chunk.ilog2().saturating_sub(BLOCK_BITS);
+    (DataLayout::Chunks, bits, addresses.collect())
 }
 
 /// Zeros between an inode's own structures and the map header.

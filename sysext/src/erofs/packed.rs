@@ -115,6 +115,7 @@ impl<'t> Packing<'t> {
             inode: self.inode,
             bytes,
             shared: false,
+            sparse: false,
         }))
     }
 

@@ -1,6 +1,6 @@
 //! Writes an image: data first, then metadata, and last what speaks of both.
 
-use std::io::{Seek, Write};
+use std::io::{BufWriter, Seek, Write};
 
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
@@ -11,9 +11,13 @@ use super::format::{BLOCK, CompactInode, DataLayout, ExtendedInode, Features, Su
 use super::image::Image;
 use super::inode::{Inode, collect};
 use super::layout::Layout;
+use super::output::{Output, Plain};
 use super::xattr;
 use crate::Error;
 use crate::tree::{Entry, Kind, Tree};
+
+/// Small files are written together, up to this many bytes.
+pub(crate) const BUFFER: usize = 1 << 20;
 
 /// What an image says about itself beside its files, and how it holds them.
 #[derive(Debug, Clone)]
@@ -65,6 +69,19 @@ pub fn write(
     out: &mut (impl Write + Seek + Send),
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<u64, Error> {
+    let mut out = Plain(BufWriter::with_capacity(BUFFER, out));
+    let size = write_to(tree, options, &mut out, progress)?;
+    out.flush().map_err(Error::write)?;
+    Ok(size)
+}
+
+/// As [`write`], for an output that has its own buffer of [`BUFFER`] bytes.
+pub(crate) fn write_to(
+    tree: &Tree,
+    options: &Options,
+    out: &mut impl Output,
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<u64, Error> {
     let epoch = i64::try_from(options.epoch).unwrap_or_default();
     let packed = Entry {
         mtime: epoch,
@@ -87,7 +104,7 @@ pub fn write(
     let packed = packed.and_then(|index| layout.inodes.get(index));
     superblock.packed_nid = U64::new(packed.map_or(0, |packed| layout.nid(packed)));
     let mut front = superblock.as_bytes().to_vec();
-    if superblock.feature_incompat.get() != 0 {
+    if superblock.feature_incompat.get() == Features::COMPRESSED {
         front.extend(options.compression.config(options.cluster()));
     }
     image.finish(&front)
@@ -107,15 +124,18 @@ fn superblock(layout: &Layout<'_>, options: &Options) -> SuperBlock {
     };
     let is_compressed =
         |inode: &Inode<'_>| matches!(inode.layout, DataLayout::Full | DataLayout::Compact);
+    let in_chunks = |inode: &Inode<'_>| inode.layout == DataLayout::Chunks;
     if layout.inodes.iter().any(is_compressed) {
         superblock.feature_incompat = U32::new(Features::COMPRESSED);
         superblock.compression = U16::new(1 << options.compression.algorithm());
+    } else if layout.inodes.iter().any(in_chunks) {
+        superblock.feature_incompat = U32::new(Features::CHUNKS);
     }
     superblock
 }
 
-fn put_inode<W: Write + Seek>(
-    image: &mut Image<W>,
+fn put_inode<W: Output>(
+    image: &mut Image<'_, W>,
     inode: &Inode<'_>,
     number: usize,
 ) -> Result<(), Error> {

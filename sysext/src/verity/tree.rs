@@ -8,6 +8,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 
 use super::{BLOCK, BLOCK_SIZE, HASH, RootHash, Salted, Superblock};
 use crate::Guid;
+use crate::erofs::Output;
 
 /// In bytes; dm-verity takes up to 256.
 const SALT_SIZE: u16 = 32;
@@ -116,22 +117,50 @@ impl<W: Write> HashTree<W> {
         self.partial.extend_from_slice(rest);
     }
 
-    /// Puts the hashes of whole blocks into their places.
+    /// Hashes whole blocks.
     fn hash(&mut self, blocks: &[u8]) {
-        let count = blocks.len() / BLOCK;
+        let salted = &self.salted;
+        let hashes: Vec<[u8; HASH]> = blocks
+            .par_chunks_exact(BLOCK)
+            .with_min_len(MANY)
+            .map(|block| salted.hash(block))
+            .collect();
+        self.put(hashes.as_flattened());
+    }
+
+    /// Puts the hashes of the next blocks into their places.
+    fn put(&mut self, hashes: &[u8]) {
         let start = self.next * HASH;
-        let end = start + count * HASH;
+        let end = start + hashes.len();
         if self.leaves.len() < end {
             self.leaves.resize(end, 0);
         }
-        let hashes = self.leaves.get_mut(start..end).unwrap_or_default();
-        let salted = &self.salted;
-        hashes
-            .par_chunks_exact_mut(HASH)
-            .zip(blocks.par_chunks_exact(BLOCK))
-            .with_min_len(MANY)
-            .for_each(|(hash, block)| hash.copy_from_slice(&salted.hash(block)));
-        self.next += count;
+        if let Some(places) = self.leaves.get_mut(start..end) {
+            places.copy_from_slice(hashes);
+        }
+        self.next += hashes.len() / HASH;
+    }
+}
+
+impl<W: Write + Seek + Send> Output for HashTree<W> {
+    type Digest = Vec<u8>;
+
+    fn digester(&self) -> impl Fn(&[u8]) -> Self::Digest + Send + Sync + 'static {
+        let salted = self.salted.clone();
+        move |blocks| {
+            let hashes = blocks.chunks(BLOCK).flat_map(|block| salted.hash(block));
+            hashes.collect()
+        }
+    }
+
+    /// Between blocks, as all writing of whole ones.
+    fn write_blocks(&mut self, blocks: &[u8], hashes: &Self::Digest) -> io::Result<()> {
+        if !self.partial.is_empty() {
+            return Err(io::Error::other("is inside a block"));
+        }
+        self.inner.write_all(blocks)?;
+        self.put(hashes);
+        Ok(())
     }
 }
 
