@@ -26,6 +26,20 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A program that is asked to do a part of the work is not there.
+    #[error("the program {program} is not installed")]
+    NotInstalled {
+        /// Its name.
+        program: &'static str,
+    },
+    /// Such a program failed.
+    #[error("{program}: {what}")]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// What it complained of.
+        what: String,
+    },
     /// One entry of a tree cannot be what it claims to be, or not in this place.
     #[error("`{path}`: {what}")]
     Entry {

@@ -11,6 +11,8 @@ mod cpio;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use compression::Compression;
 
 use crate::{Error, FormatError, Tree};
@@ -27,6 +29,20 @@ const LIMIT: usize = 2 << 30;
 /// 2 GiB; [`Error::Entry`] for a path that is absolute or leads upwards.
 pub fn read(bytes: &[u8]) -> Result<Tree, Error> {
     read_limited(bytes, LIMIT)
+}
+
+/// What a file holds that is perhaps compressed as an initrd may be, kernel modules for instance.
+///
+/// # Errors
+///
+/// [`Error::Format`] when it is compressed and damaged, or holds more than `limit` bytes.
+pub fn unpack(bytes: &[u8], limit: usize) -> Result<Cow<'_, [u8]>, Error> {
+    let Some(compression) = Compression::of(bytes) else {
+        return Ok(bytes.into());
+    };
+    let damaged = |what| FormatError::new(0, format!("{compression} file: {what}"));
+    let (_, unpacked) = compression.unpack(bytes, limit).map_err(damaged)?;
+    Ok(unpacked.into())
 }
 
 /// [`read`] with another limit for what is unpacked.

@@ -27,7 +27,7 @@ pub use image::{
 };
 pub use name::Name;
 pub use partition::{Architecture, Designator, Guid, PartitionType, Role};
-pub use plan::{Plan, Report};
+pub use plan::{Format, Plan, Report};
 pub use release::{ImageClass, Release, Scope};
 pub use signature::{RootHashSignature, Signer};
 pub use tree::{Content, ContentReader, Entry, Kind, Tree, is_portable_xattr};

@@ -1,15 +1,17 @@
-//! From a tree to a signed image: EROFS, hash tree, signature, partition table.
+//! From a tree to a signed image: file system, hash tree, signature, partition table.
 //!
 //! ```text
 //! 0        20480                                                          size
-//! │ table  │ data: EROFS │ verity: superblock, hashes │ signature │ table │
+//! │ table  │ data: files │ verity: superblock, hashes │ signature │ table │
 //!            hashed as it is written                    4096 or more
 //! ```
 //!
 //! Every byte follows from the plan and the key; all UUIDs and the salt from the seed, by the same
 //! formulas as in `systemd-repart`.
 
-use std::io::{Seek, SeekFrom, Write};
+use std::fmt;
+use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::str::FromStr;
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Serialize;
@@ -24,7 +26,7 @@ use crate::signature::{self, SignedRootHash};
 use crate::verity::{BLOCK_SIZE, HashTree};
 use crate::{
     Architecture, Certificates, Check, Designator, Entry, Error, Guid, ImageClass, Name,
-    PartitionType, Release, Role, RootHash, Scope, Signer, Tree, erofs,
+    PartitionType, Release, Role, RootHash, Scope, Signer, Tree, erofs, squashfs,
 };
 
 /// What an extension image is to be.
@@ -50,8 +52,40 @@ pub struct Plan {
     pub seed: Option<Guid>,
     /// The latest time of a file, in seconds since 1970.
     pub epoch: u64,
+    /// The file system that holds its files.
+    pub format: Format,
     /// How its files are compressed.
     pub compression: Compression,
+}
+
+/// A file system of an image. Parsed from and shown as `erofs` and `squashfs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Written by this library: the same tree always gives the same bytes.
+    #[default]
+    Erofs,
+    /// Written by the program mksquashfs; another version of it may give other bytes.
+    Squashfs,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Erofs => "erofs",
+            Self::Squashfs => "squashfs",
+        })
+    }
+}
+
+impl FromStr for Format {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        [Self::Erofs, Self::Squashfs]
+            .into_iter()
+            .find(|format| format.to_string() == text)
+            .ok_or_else(|| Error::value(format!("`{text}` is neither erofs nor squashfs")))
+    }
 }
 
 /// What became of a plan.
@@ -85,6 +119,7 @@ impl Plan {
             scopes: vec![Scope::Initrd],
             seed: None,
             epoch: 0,
+            format: Format::Erofs,
             compression: Compression::LZ4,
         }
     }
@@ -152,13 +187,21 @@ impl Plan {
             seed,
             architecture: self.architecture,
         };
+        let mut out = BufWriter::with_capacity(erofs::BUFFER, out);
         out.seek(SeekFrom::Start(gpt::FRONT_SIZE))
             .map_err(Error::write)?;
 
-        let mut hashed = HashTree::new(&mut *out, ids.salt());
-        let mut options = erofs::Options::new(*ids.file_system().as_bytes(), self.epoch);
-        options.compression = self.compression;
-        let data_size = erofs::write(&tree, &options, &mut hashed, progress)?;
+        let mut hashed = HashTree::new(&mut out, ids.salt());
+        let data_size = match self.format {
+            Format::Erofs => {
+                let mut options = erofs::Options::new(*ids.file_system().as_bytes(), self.epoch);
+                options.compression = self.compression;
+                erofs::write_to(&tree, &options, &mut hashed, progress)?
+            }
+            Format::Squashfs => {
+                squashfs::write(&tree, self.compression, self.epoch, &mut hashed, progress)?
+            }
+        };
         let (root_hash, hashes) = hashed.finish(ids.verity()).map_err(Error::write)?;
         out.write_all(&hashes).map_err(Error::write)?;
 

@@ -1,10 +1,11 @@
-//! Reads squashfs images, which other tools put into extensions; they are never written.
+//! squashfs: read as an image, written by the program mksquashfs.
 
 mod file;
 mod format;
 mod image;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{Read, Seek};
@@ -17,10 +18,14 @@ use crate::tree::{Budget, Open, join, path_of_bytes};
 use crate::window::Source;
 use crate::{Content, Entry, Error, Kind, Tree};
 
+pub(crate) use writer::write;
+
 use file::ImageFile;
 use format::{DirectoryEntry, DirectoryHeader, InodeHeader, NO_TABLE, NONE, OUT_OF_LINE};
 use image::{Image, Place, damaged};
 
+/// The program, from the package squashfs-tools.
+const MKSQUASHFS: &str = "mksquashfs";
 /// The longest target of a symbolic link that the kernel follows.
 const TARGET_MAX: u32 = 4095;
 /// The longest value of an extended attribute that the kernel hands out.

@@ -91,10 +91,7 @@ impl Content {
             Source::File(path) => open_regular(path).map(|file| Box::new(file) as _),
             Source::Image(file) => file.open(),
         };
-        let inner = opened.map_err(|source| Error::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let inner = opened.map_err(|source| self.error(source))?;
         Ok(ContentReader {
             inner,
             path,
@@ -109,10 +106,7 @@ impl Content {
     /// [`Error::Read`] when there are more, or they cannot be read.
     pub fn read(&self, limit: usize) -> Result<Vec<u8>, Error> {
         let mut reader = self.open()?;
-        let fail = |source| Error::Read {
-            path: self.path().to_owned(),
-            source,
-        };
+        let fail = |source| self.error(source);
         if self.size > limit as u64 {
             return Err(fail(io::Error::other(format!(
                 "is longer than {limit} bytes"
@@ -121,6 +115,14 @@ impl Content {
         let mut bytes = Vec::new();
         reader.read_to_end(&mut bytes).map_err(fail)?;
         Ok(bytes)
+    }
+
+    /// An [`Error::Read`] of this.
+    pub(crate) fn error(&self, source: io::Error) -> Error {
+        Error::Read {
+            path: self.path().to_owned(),
+            source,
+        }
     }
 
     fn path(&self) -> &Path {
