@@ -1,7 +1,10 @@
 //! What an extension is merged into: the initrd of a UKI, as far as its files tell.
 
+use std::borrow::Cow;
+
 use anyhow::{Context, Result};
 use ukikit_esp::Uki;
+use ukikit_sysext::erofs::Compression;
 use ukikit_sysext::{Architecture, Certificate, Certificates, Kind, Release, Tree, initrd};
 
 /// What an image has to fit and to be signed by.
@@ -14,6 +17,8 @@ pub struct Base {
     pub certificates: Certificates,
     /// The machine the UKI is for, if it says so in a word systemd knows.
     pub architecture: Option<Architecture>,
+    /// Whether its kernel decodes zstd in EROFS, if that shows.
+    pub zstd: Option<bool>,
 }
 
 impl Base {
@@ -36,11 +41,11 @@ impl Base {
         let release = release
             .filter(|release| release.value("ID").is_some())
             .context("it is neither a UKI nor an initrd, nor an os-release file with an ID")?;
-        let (certificates, architecture) = (Certificates::default(), None);
         Ok(Self {
             release,
-            certificates,
-            architecture,
+            certificates: Certificates::default(),
+            architecture: None,
+            zstd: None,
         })
     }
 
@@ -67,7 +72,16 @@ impl Base {
             release: release(&tree)?,
             certificates: Certificates::new(certificates(&tree)),
             architecture: None,
+            zstd: erofs_module(&tree).map(|module| contains(&module, b"zstd_")),
         })
+    }
+
+    /// What every kernel that merges the extension reads, as small as that allows.
+    pub fn compression(&self) -> Compression {
+        match self.zstd {
+            Some(true) => Compression::ZSTD,
+            _ => Compression::LZ4,
+        }
     }
 }
 
@@ -136,6 +150,29 @@ fn files_in(tree: &Tree, directory: &str) -> Vec<Vec<u8>> {
         .collect()
 }
 
+/// The kernel module that mounts EROFS, unpacked. `None` when it is built into the kernel, or not there.
+fn erofs_module(tree: &Tree) -> Option<Vec<u8>> {
+    let is_module = |path: &[u8]| {
+        let name = path.rsplit(|&byte| byte == b'/').next();
+        name.is_some_and(|name| name == b"erofs.ko" || name.starts_with(b"erofs.ko."))
+    };
+    let (_, entry) = tree.iter().find(|(path, _)| is_module(path))?;
+    let Kind::File(content) = &entry.kind else {
+        return None;
+    };
+    let module = content.read(LARGEST_MODULE).ok()?;
+    initrd::unpack(&module, LARGEST_MODULE)
+        .ok()
+        .map(Cow::into_owned)
+}
+
+fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+/// In bytes; with all that helps to debug it, erofs.ko has a tenth of this.
+const LARGEST_MODULE: usize = 16 << 20;
+
 /// In bytes; a file of an initrd that is read here is text for people.
 const LONGEST_TEXT: usize = 1024 * 1024;
 
@@ -174,6 +211,31 @@ mod tests {
             release(&Tree::new()).unwrap_err().to_string(),
             "the initrd has no os-release file, so no extension fits it"
         );
+    }
+
+    #[test]
+    fn the_module_tells_whether_the_kernel_decodes_zstd() {
+        let with = b"\x7fELF\0z_erofs_lz4_decompress\0zstd_init_dstream\0".as_slice();
+        let without = b"\x7fELF\0z_erofs_lz4_decompress\0".as_slice();
+        let packed = |module: &[u8]| {
+            let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 0);
+            std::io::Write::write_all(&mut encoder, module).unwrap();
+            encoder.finish().unwrap()
+        };
+        let at = |name: &str| format!("usr/lib/modules/6.12/kernel/fs/erofs/{name}");
+        for (name, file, expected) in [
+            ("erofs.ko", with.to_vec(), Some(true)),
+            ("erofs.ko", without.to_vec(), Some(false)),
+            ("erofs.ko.xz", packed(with), Some(true)),
+            ("erofs.ko.xz", packed(without), Some(false)),
+            ("erofs.ko.xz", b"\xfd7zXZ\0damaged".to_vec(), None),
+            ("other.ko", with.to_vec(), None),
+        ] {
+            let mut initrd = Tree::new();
+            initrd.insert(at(name), Entry::file(file)).unwrap();
+            let found = erofs_module(&initrd).map(|module| contains(&module, b"zstd_"));
+            assert_eq!(found, expected, "{name}");
+        }
     }
 
     #[test]

@@ -9,10 +9,11 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use serde::Serialize;
+use ukikit::Base;
 use ukikit_signing::KeyPair;
 use ukikit_sysext::erofs::Compression;
 use ukikit_sysext::{
-    Architecture, Guid, ImageClass, Kind, Name, Plan, Release, Report, Scope, Tree,
+    Architecture, Format, Guid, ImageClass, Kind, Name, Plan, Release, Report, Scope, Tree,
 };
 
 use super::signing::{self, Signing, explain};
@@ -67,10 +68,14 @@ pub(super) struct Contents {
         default_value = "initrd"
     )]
     scope: Vec<Scope>,
-    /// none, lz4 or zstd, with `,LEVEL` behind (lz4: 1 to 12, zstd: 1 to 22). zstd needs Linux 6.10 and
-    /// makes smaller images; lz4 is read by every kernel
-    #[arg(long, value_name = "CODEC", default_value = "lz4")]
-    compress: Compression,
+    /// none, lz4 or zstd, with `,LEVEL` behind (lz4: 1 to 12, zstd: 1 to 22). zstd makes smaller images, but
+    /// only some kernels from 6.10 on read it [default: zstd if the initrd or UKI it is fitted to has a kernel
+    /// module erofs that decodes it, else lz4]
+    #[arg(long, value_name = "CODEC")]
+    compress: Option<Compression>,
+    /// The file system: erofs, or squashfs, for which the program mksquashfs must be installed
+    #[arg(long, value_name = "FORMAT", default_value = "erofs")]
+    format: Format,
     /// Do everything but write the image
     #[arg(long)]
     dry_run: bool,
@@ -115,7 +120,8 @@ impl Contents {
             name: self.name.as_str(),
             output: &self.output,
             dry_run: self.dry_run,
-            compression: self.compress.to_string(),
+            format: self.format.to_string(),
+            compression: plan.compression.to_string(),
             content_size,
             report,
             took: Took {
@@ -145,11 +151,13 @@ impl Contents {
         let tree = Tree::read(&self.tree)?;
         let mut plan = Plan::new(self.name.clone(), architecture, tree);
         plan.class = class;
+        let of_base = base.as_ref().map(Base::compression);
+        plan.compression = self.compress.or(of_base).unwrap_or(Compression::LZ4);
+        plan.format = self.format;
         plan.base = base.map(|base| base.release);
         plan.scopes.clone_from(&self.scope);
         plan.seed = self.seed;
         plan.epoch = epoch()?;
-        plan.compression = self.compress;
         for (key, value) in &self.release {
             plan.release.set(key, value)?;
         }
@@ -185,6 +193,7 @@ pub(super) struct Built<'a> {
     name: &'a str,
     output: &'a Path,
     dry_run: bool,
+    format: String,
     compression: String,
     /// Bytes in the files of the tree.
     content_size: u64,
@@ -211,8 +220,8 @@ impl fmt::Display for Built<'_> {
         let written = if self.dry_run { " (not written)" } else { "" };
         writeln!(f, "image      {}{written}", self.output.display())?;
         writeln!(f, "size       {size}")?;
-        let (content, codec) = (self.content_size, &self.compression);
-        writeln!(f, "content    {content}, compression {codec}")?;
+        let (content, format, codec) = (self.content_size, &self.format, &self.compression);
+        writeln!(f, "content    {content} in {format}, compression {codec}")?;
         writeln!(f, "root hash  {root_hash}")?;
         writeln!(f, "seed       {seed}")?;
         for (at, (key, value)) in release.iter().enumerate() {
