@@ -1,18 +1,16 @@
 //! Who signs an image, and the image as a file: shared by all verbs that build one.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Seek, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::File;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use tempfile::NamedTempFile;
 use ukikit_signing::{Error, KeyPair, PrivateKey};
 use ukikit_sysext::{Plan, Report};
 
 use super::{PEM_MAX, passphrase, read_certificate};
-use crate::file;
+use crate::file::{self, Draft};
 use crate::output::with_hint;
 
 #[derive(Debug, Args)]
@@ -76,29 +74,18 @@ pub(super) fn build(
     }
 }
 
-/// Writes beside the place, flushes, renames: what was there before stays until the image is complete.
+/// Writes an image so that what was there before stays until it is complete.
 pub(crate) fn write<T>(
     path: &Path,
-    image: impl FnOnce(&mut BufWriter<&mut File>) -> Result<T, ukikit_sysext::Error>,
+    image: impl FnOnce(&mut File) -> Result<T, ukikit_sysext::Error>,
 ) -> Result<T> {
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
     let cannot = || format!("cannot write `{}`", path.display());
-    let mut temporary = NamedTempFile::new_in(directory).with_context(cannot)?;
-    let mut buffered = BufWriter::with_capacity(1 << 20, temporary.as_file_mut());
-    let report = image(&mut buffered).map_err(explain)?;
-    buffered.flush().with_context(cannot)?;
-    drop(buffered);
-    let file = temporary.as_file();
-    file.set_permissions(fs::Permissions::from_mode(0o644))
-        .with_context(cannot)?;
-    file.sync_all().with_context(cannot)?;
-    temporary.persist(path).with_context(cannot)?;
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .with_context(cannot)?;
+    let mut draft = Draft::of(path).with_context(cannot)?;
+    let report = match image(draft.content()) {
+        Err(ukikit_sysext::Error::Write { source }) => return Err(source).with_context(cannot),
+        written => written.map_err(explain)?,
+    };
+    draft.finish(0o644).with_context(cannot)?;
     Ok(report)
 }
 
@@ -112,6 +99,10 @@ pub(super) fn explain(error: ukikit_sysext::Error) -> anyhow::Error {
                 .collect();
             anyhow!("this would not be merged:{}", reasons.concat())
         }
+        ukikit_sysext::Error::NotInstalled { .. } => with_hint(
+            error,
+            "squashfs images need the package squashfs-tools; without --format=, nothing is needed",
+        ),
         other => other.into(),
     }
 }
