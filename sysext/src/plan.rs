@@ -56,6 +56,9 @@ pub struct Plan {
     pub format: Format,
     /// How its files are compressed.
     pub compression: Compression,
+    /// Bytes that are compressed together: a power of two from 4 KiB to 1 MiB, or the next one. `None`: what
+    /// suits the codec.
+    pub cluster: Option<u32>,
 }
 
 /// A file system of an image. Parsed from and shown as `erofs` and `squashfs`.
@@ -121,6 +124,7 @@ impl Plan {
             epoch: 0,
             format: Format::Erofs,
             compression: Compression::LZ4,
+            cluster: None,
         }
     }
 
@@ -196,10 +200,16 @@ impl Plan {
             Format::Erofs => {
                 let mut options = erofs::Options::new(*ids.file_system().as_bytes(), self.epoch);
                 options.compression = self.compression;
+                options.cluster = self.cluster;
                 erofs::write_to(&tree, &options, &mut hashed, progress)?
             }
             Format::Squashfs => {
-                squashfs::write(&tree, self.compression, self.epoch, &mut hashed, progress)?
+                let options = squashfs::Options {
+                    epoch: self.epoch,
+                    compression: self.compression,
+                    block: self.cluster,
+                };
+                squashfs::write(&tree, &options, &mut hashed, progress)?
             }
         };
         let (root_hash, hashes) = hashed.finish(ids.verity()).map_err(Error::write)?;

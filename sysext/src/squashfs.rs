@@ -18,7 +18,7 @@ use crate::tree::{Budget, Open, join, path_of_bytes};
 use crate::window::Source;
 use crate::{Content, Entry, Error, Kind, Tree};
 
-pub(crate) use writer::write;
+pub(crate) use writer::{Options, write};
 
 use file::ImageFile;
 use format::{DirectoryEntry, DirectoryHeader, InodeHeader, NO_TABLE, NONE, OUT_OF_LINE};

@@ -366,6 +366,22 @@ mod tests {
     }
 
     #[test]
+    fn lists_the_chunks_of_an_uncompressed_file() {
+        let at = |start| Extent {
+            start,
+            blocks: 64,
+            len: 1 << 18,
+            compressed: false,
+        };
+        // Chunks of 64 blocks: 6 more bits. A hole is all ones.
+        let expected = b"\x02\x01\0\0\xff\xff\xff\xff\x07\0\0\0".to_vec();
+        assert_eq!(
+            chunks(&[at(0x102), at(u32::MAX), at(7)], 1 << 18),
+            (DataLayout::Chunks, 6, expected)
+        );
+    }
+
+    #[test]
     fn needs_no_index_for_a_file_in_the_packed_inode() {
         let fragment = Fragment {
             offset: 0x1234,

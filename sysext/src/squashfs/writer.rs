@@ -21,8 +21,21 @@ use crate::{Entry, Error, Kind, Tree};
 
 /// The most of its complaint that is passed on.
 const COMPLAINT_MAX: u64 = 4096;
+/// Bytes that are compressed together unless asked otherwise, as mksquashfs has it.
+const BLOCK: u32 = 128 * 1024;
 /// Bytes that are copied at once.
 const COPY: usize = 256 * 1024;
+
+/// What an image says about itself beside its files, and how it holds them.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    /// Time of the image in seconds since 1970.
+    pub(crate) epoch: u64,
+    /// How file data is compressed.
+    pub(crate) compression: Compression,
+    /// Bytes that are compressed together: a power of two from 4 KiB to 1 MiB, or the next one. `None`: 128 KiB.
+    pub(crate) block: Option<u32>,
+}
 
 /// Writes `tree` as a squashfs image to `out`, and returns its size, a multiple of 4096. Equal trees give equal
 /// bytes with the same version of mksquashfs. `progress` is told of bytes read since it was last told.
@@ -34,12 +47,11 @@ const COPY: usize = 256 * 1024;
 /// [`Error::Entry`] and [`Error::Value`] for what squashfs or this program cannot hold.
 pub(crate) fn write(
     tree: &Tree,
-    compression: Compression,
-    epoch: u64,
+    options: &Options,
     out: &mut impl Write,
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<u64, Error> {
-    let arguments = arguments(tree, compression, epoch)?;
+    let arguments = arguments(tree, options)?;
     let image = tempfile::tempfile().map_err(Error::write)?;
     let complaint = tempfile::tempfile().map_err(Error::write)?;
     let mut program = Command::new(MKSQUASHFS);
@@ -68,7 +80,7 @@ fn path_of(file: &File) -> String {
     format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())
 }
 
-fn arguments(tree: &Tree, compression: Compression, epoch: u64) -> Result<Vec<String>, Error> {
+fn arguments(tree: &Tree, options: &Options) -> Result<Vec<String>, Error> {
     let Some(root) = tree.get("") else {
         return Ok(Vec::new());
     };
@@ -76,7 +88,7 @@ fn arguments(tree: &Tree, compression: Compression, epoch: u64) -> Result<Vec<St
         let what = "extended attributes of the root directory have no place in squashfs";
         return Err(Error::entry(b".", what));
     }
-    let codec = match compression {
+    let codec = match options.compression {
         Compression::None => "-noI -noD -noF -noX".to_owned(),
         Compression::LZ4 => "-comp lz4 -Xhc".to_owned(),
         Compression::Lz4 { .. } => {
@@ -84,9 +96,12 @@ fn arguments(tree: &Tree, compression: Compression, epoch: u64) -> Result<Vec<St
         }
         Compression::Zstd { level } => format!("-comp zstd -Xcompression-level {level}"),
     };
+    let block = options.block.unwrap_or(BLOCK).next_power_of_two();
     let text = format!(
-        "-tar -noappend -quiet -no-progress -mkfs-time {epoch} \
+        "-tar -noappend -quiet -no-progress -mkfs-time {} -b {} \
          -root-mode {:o} -root-uid {} -root-gid {} -root-time {} {codec}",
+        options.epoch,
+        block.clamp(4096, 1 << 20),
         root.mode,
         root.uid,
         root.gid,
@@ -272,8 +287,13 @@ fn complained(mut complaint: File) -> Error {
 mod tests {
     use super::*;
 
-    fn words(tree: &Tree, compression: Compression) -> String {
-        arguments(tree, compression, 7).unwrap().join(" ")
+    fn of(tree: &Tree, compression: Compression) -> Result<String, Error> {
+        let options = Options {
+            epoch: 7,
+            compression,
+            block: None,
+        };
+        arguments(tree, &options).map(|words| words.join(" "))
     }
 
     #[test]
@@ -285,7 +305,7 @@ mod tests {
             mtime: 9,
             ..Entry::new(0o1750, Kind::Directory)
         };
-        let usual = "-tar -noappend -quiet -no-progress -mkfs-time 7 -root-mode 1750 -root-uid 5 -root-gid 6 -root-time 9";
+        let usual = "-tar -noappend -quiet -no-progress -mkfs-time 7 -b 131072 -root-mode 1750 -root-uid 5 -root-gid 6 -root-time 9";
         for (compression, expected) in [
             (Compression::None, "-noI -noD -noF -noX"),
             (Compression::LZ4, "-comp lz4 -Xhc"),
@@ -294,15 +314,17 @@ mod tests {
                 "-comp zstd -Xcompression-level 19",
             ),
         ] {
-            assert_eq!(words(&tree, compression), format!("{usual} {expected}"));
+            assert_eq!(
+                of(&tree, compression).unwrap(),
+                format!("{usual} {expected}")
+            );
         }
     }
 
     #[test]
     fn refuses_what_would_be_lost() {
         let mut tree = Tree::new();
-        let refused =
-            |tree: &Tree, compression| arguments(tree, compression, 0).unwrap_err().to_string();
+        let refused = |tree: &Tree, compression| of(tree, compression).unwrap_err().to_string();
         assert_eq!(
             refused(&tree, Compression::Lz4 { level: 3 }),
             "squashfs knows no levels of lz4"
@@ -316,9 +338,9 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_has_any_bytes_in_names_and_each_file_once() {
+    fn an_archive_has_long_names_of_any_bytes_and_each_file_once() {
         let mut tree = Tree::new();
-        let name = [&[b'n'; 200][..], b"\xff\n"].concat();
+        let name = [&[b'n'; 200][..], b"\xff"].concat();
         tree.insert(&name, Entry::file("text")).unwrap();
         tree.link(&name, "z").unwrap();
         let mut bytes = Vec::new();

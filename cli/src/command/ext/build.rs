@@ -73,6 +73,9 @@ pub(super) struct Contents {
     /// module erofs that decodes it, else lz4]
     #[arg(long, value_name = "CODEC")]
     compress: Option<Compression>,
+    /// Bytes that are compressed together: a power of two from 4096 to 1048576 [default: what suits the codec]
+    #[arg(long, value_name = "BYTES", value_parser = parse_cluster)]
+    cluster_size: Option<u32>,
     /// The file system: erofs, or squashfs, for which the program mksquashfs must be installed
     #[arg(long, value_name = "FORMAT", default_value = "erofs")]
     format: Format,
@@ -82,6 +85,12 @@ pub(super) struct Contents {
     /// How to print what was made
     #[arg(long, value_name = "FORM", default_value = "off")]
     json: Json,
+}
+
+fn parse_cluster(text: &str) -> Result<u32, String> {
+    let size = text.parse().ok();
+    size.filter(|size: &u32| size.is_power_of_two() && (4096..=1 << 20).contains(size))
+        .ok_or_else(|| "is not a power of two from 4096 to 1048576".to_owned())
 }
 
 fn parse_field(text: &str) -> Result<(String, String), String> {
@@ -154,6 +163,7 @@ impl Contents {
         let of_base = base.as_ref().map(Base::compression);
         plan.compression = self.compress.or(of_base).unwrap_or(Compression::LZ4);
         plan.format = self.format;
+        plan.cluster = self.cluster_size;
         plan.base = base.map(|base| base.release);
         plan.scopes.clone_from(&self.scope);
         plan.seed = self.seed;
