@@ -4,6 +4,7 @@ pub(crate) mod cred;
 mod esp;
 mod ext;
 mod fleet;
+mod predict;
 mod tpm;
 
 use std::process::ExitCode;
@@ -43,6 +44,8 @@ enum Noun {
     /// Credentials for many hosts at once
     #[command(subcommand)]
     Fleet(fleet::Verb),
+    /// What the TPM will show of a boot: PCR 11, 12 and 13
+    Predict(Box<predict::Predict>),
 }
 
 impl Ukikit {
@@ -54,6 +57,7 @@ impl Ukikit {
             Noun::Ext(verb) => verb.run(out),
             Noun::Esp(verb) => verb.run(out),
             Noun::Fleet(verb) => verb.run(out),
+            Noun::Predict(verb) => verb.run(out),
         }
     }
 }

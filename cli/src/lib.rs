@@ -9,8 +9,11 @@ pub mod delivery;
 pub mod endorsement;
 pub mod fleet;
 pub mod moment;
+mod planned_boot;
+pub mod predict;
 mod wiped;
 
 pub use base::Base;
 pub use carrier::Carrier;
+pub use planned_boot::PlannedBoot;
 pub use wiped::read_wiped;

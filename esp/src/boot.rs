@@ -142,6 +142,8 @@ pub struct Start {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Boot<'a> {
+    /// The profile the stub boots: the one that was chosen, unless the options hold a control character.
+    pub profile: u32,
     /// The archives of companions, in the order in which the kernel unpacks them; files of later ones
     /// take the place of earlier ones.
     pub archives: Vec<Archive>,
@@ -159,8 +161,10 @@ impl<'a> Boot<'a> {
     ///
     /// [`Error::NoProfile`] when the UKI has no such profile: it would not start.
     pub fn new(uki: Option<&Uki<'a>>, files: &BootFiles, start: &Start) -> Result<Self, Error> {
+        let passed = command_line::passed(start.profile, start.options.as_deref());
+        let (profile, received) = command_line::received(passed.as_deref());
         if let Some(uki) = uki {
-            let (profile, profiles) = (start.profile, uki.profiles());
+            let profiles = uki.profiles();
             if usize::try_from(profile).is_ok_and(|profile| profile >= profiles) {
                 return Err(Error::NoProfile { profile, profiles });
             }
@@ -174,7 +178,7 @@ impl<'a> Boot<'a> {
                 .filter_map(|kind| Archive::pack(kind, &files.of(kind))),
         );
         let uname = match uki {
-            Some(uki) => uki.section_in_profile(start.profile, ".uname"),
+            Some(uki) => uki.section_in_profile(profile, ".uname"),
             None => start.uname.as_deref().map(str::as_bytes),
         };
         let addons = [&files.global_addons, &files.own]
@@ -182,12 +186,13 @@ impl<'a> Boot<'a> {
             .flat_map(|directory| addon::read(&taken(directory, Kind::Addon), uname, start))
             .collect();
         let mut boot = Self {
+            profile,
             archives,
             addons,
             command_line: None,
             measurements: Vec::new(),
         };
-        boot.measure(uki, start);
+        boot.measure(uki, start, received);
         Ok(boot)
     }
 

@@ -1,5 +1,6 @@
 //! What of the ESP takes part in a boot, read.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
@@ -35,6 +36,15 @@ impl Esp {
         Ok(LoaderEntry::parse(&read(&path)?))
     }
 
+    /// The regular files of a directory and their content, sorted; none if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn files(&self, directory: &str) -> Result<Vec<File>, Error> {
+        self.files_that(directory, |_| true)
+    }
+
     fn extras(&self, paths: &[String]) -> Result<Vec<File>, Error> {
         let mut files = Vec::new();
         for path in paths {
@@ -47,8 +57,16 @@ impl Esp {
         Ok(files)
     }
 
-    /// The regular files of a directory that have a name a boot could take, sorted.
+    /// Those that have a name a boot could take.
     fn files_in(&self, directory: &str) -> Result<Vec<File>, Error> {
+        self.files_that(directory, |name| Kind::taken_by_stub(name).is_ok())
+    }
+
+    fn files_that(
+        &self,
+        directory: &str,
+        wanted: impl Fn(&OsStr) -> bool,
+    ) -> Result<Vec<File>, Error> {
         let Some(directory) = self.find(directory)? else {
             return Ok(Vec::new());
         };
@@ -56,7 +74,7 @@ impl Esp {
         for name in names(&directory)? {
             let path = directory.join(&name);
             let regular = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file());
-            if regular && Kind::taken_by_stub(&name).is_ok() {
+            if regular && wanted(&name) {
                 files.push(File::new(self.relative(&path), read(&path)?));
             }
         }

@@ -8,6 +8,7 @@
 mod support;
 
 mod machine;
+mod measured;
 mod report;
 
 use std::fs;
@@ -272,7 +273,10 @@ impl<'a> Scene<'a> {
             tpm: self.tpm.path().to_owned(),
             timeout: Duration::from_secs(600),
         };
-        machine.boot()
+        let started = measured::Started::new(&self.esp(), "EFI/Linux/vendor.efi");
+        let report = machine.boot();
+        started.assert_measured(&report, "os-separator");
+        report
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod identities;
+pub(crate) mod pe;
 pub(crate) mod swtpm;
 pub(crate) mod systemd;
 

@@ -98,19 +98,28 @@ pub(super) const SECTIONS: [&str; 14] = [
 ];
 
 impl<'a> Boot<'a> {
-    pub(super) fn measure(&mut self, uki: Option<&Uki<'a>>, start: &Start) {
+    /// `received` is the command line the stub was passed, cleaned up.
+    pub(super) fn measure(
+        &mut self,
+        uki: Option<&Uki<'a>>,
+        start: &Start,
+        received: Option<String>,
+    ) {
         self.measure_archives(true);
-        self.measure_options(start);
-        if start.profile != 0 {
-            let number = start.profile.to_string();
+        if let Some(passed) = command_line::passed(start.profile, start.options.as_deref()) {
+            self.measurements
+                .push(Measurement::text(KERNEL_CONFIG, &passed));
+        }
+        if self.profile != 0 {
+            let number = self.profile.to_string();
             let data = Data::Own(command_line::utf16(&number));
             let event = Measurement::new(KERNEL_CONFIG, Event::Tag(TAG_PROFILE), number, data);
             self.measurements.push(event);
         }
         if let Some(uki) = uki {
-            self.measure_sections(uki, start.profile);
+            self.measure_sections(uki);
         }
-        self.settle_command_line(uki, start);
+        self.settle_command_line(uki, received, start.secure_boot);
         self.append_addons();
         self.measure_addons(TAG_DEVICETREE, |addon| addon.devicetree.clone(), false);
         self.measure_archives(false);
@@ -131,22 +140,9 @@ impl<'a> Boot<'a> {
         }
     }
 
-    /// The boot loader measures what it passes, the profile in front.
-    fn measure_options(&mut self, start: &Start) {
-        let options = start.options.as_deref().filter(|text| !text.is_empty());
-        let passed = match (start.profile, options) {
-            (0, None) => return,
-            (0, Some(options)) => options.to_owned(),
-            (profile, None) => format!("@{profile}"),
-            (profile, Some(options)) => format!("@{profile} {options}"),
-        };
-        self.measurements
-            .push(Measurement::text(KERNEL_CONFIG, &passed));
-    }
-
-    fn measure_sections(&mut self, uki: &Uki<'a>, profile: u32) {
+    fn measure_sections(&mut self, uki: &Uki<'a>) {
         for name in SECTIONS {
-            if let Some(section) = uki.section_in_profile(profile, name) {
+            if let Some(section) = uki.section_in_profile(self.profile, name) {
                 let with_nul = format!("{name}\0").into_bytes();
                 for data in [Data::Own(with_nul), Data::Section(section)] {
                     let event = Measurement::new(KERNEL_BOOT, Event::Ipl, name, data);
@@ -157,11 +153,14 @@ impl<'a> Boot<'a> {
     }
 
     /// The stub drops a passed line under Secure Boot if the UKI has its own; else it measures it.
-    fn settle_command_line(&mut self, uki: Option<&Uki<'a>>, start: &Start) {
-        let own = uki.and_then(|uki| uki.section_in_profile(start.profile, ".cmdline"));
-        let passed = start.options.as_deref().map(command_line::clean);
-        let passed = passed.filter(|line| !line.is_empty());
-        match passed.filter(|_| !(start.secure_boot && own.is_some())) {
+    fn settle_command_line(
+        &mut self,
+        uki: Option<&Uki<'a>>,
+        passed: Option<String>,
+        secure_boot: bool,
+    ) {
+        let own = uki.and_then(|uki| uki.section_in_profile(self.profile, ".cmdline"));
+        match passed.filter(|_| !(secure_boot && own.is_some())) {
             Some(line) => {
                 self.measurements
                     .push(Measurement::text(KERNEL_CONFIG, &line));

@@ -1,0 +1,378 @@
+//! `ukikit predict` from outside: what it prints, in every form, and what it refuses.
+
+#![cfg(test)]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Output;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use ukikit_esp::Bank;
+
+use support::{pe, text, ukikit, vector, vector_json};
+
+fn predict(arguments: &[&str]) -> Output {
+    ukikit().arg("predict").args(arguments).output().unwrap()
+}
+
+fn json_of(arguments: &[&str]) -> Value {
+    let output = predict(&[arguments, &["--json=short"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn esp_of(set: &str) -> String {
+    format!("--esp={}", vector(&format!("stub/{set}/files")).display())
+}
+
+/// A UKI that is only planned still gives PCR 12 and 13; every recorded boot had these values.
+#[test]
+fn recorded_boots_had_the_predicted_values() {
+    for set in [
+        "basic",
+        "names-and-padding",
+        "global",
+        "both-and-addons",
+        "entry-extras",
+        "entry-options",
+    ] {
+        let recorded = vector_json(&format!("stub/{set}/vector.json"));
+        let mut arguments = vec![
+            esp_of(set),
+            format!("--uki={}", recorded["uki"].as_str().unwrap()),
+            format!("--uname={}", recorded["uname"].as_str().unwrap()),
+            format!("--profile={}", recorded["profile"]),
+        ];
+        arguments.extend(
+            recorded["cmdline"]
+                .as_str()
+                .map(|line| format!("--cmdline={line}")),
+        );
+        let extras = recorded["extras"].as_array().unwrap().iter();
+        arguments.extend(extras.map(|extra| format!("--extra={}", extra.as_str().unwrap())));
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let said = json_of(&arguments);
+        let after_stub = &said["points"]["after-stub"]["sha256"];
+        for pcr in ["12", "13"] {
+            assert_eq!(
+                after_stub[pcr],
+                recorded["expected"][format!("pcr{pcr}")],
+                "{set}"
+            );
+        }
+        assert_eq!(after_stub["11"], Value::Null);
+        let seen: Vec<&Value> = said["events"].as_array().unwrap().iter().collect();
+        let expected = recorded["expected"]["events"].as_array().unwrap();
+        assert_eq!(seen.len(), expected.len());
+        for (ours, theirs) in seen.iter().zip(expected) {
+            assert_eq!(ours["digests"]["sha256"], theirs["sha256"], "{set}");
+        }
+    }
+}
+
+#[test]
+fn an_entry_says_what_options_say() {
+    for (set, entry, options) in [
+        (
+            "entry-options",
+            "--entry=loader/entries/opt.conf",
+            &[
+                "--uki=EFI/other/opt.efi",
+                "--cmdline=console=ttyS0  quiet lab.opt=1",
+            ][..],
+        ),
+        (
+            "entry-extras",
+            "--entry=/loader/entries/tok-commit_1.conf",
+            &[
+                "--uki=tok/multi.efi",
+                "--profile=1",
+                "--extra=/tok/z.cred",
+                "--extra=/tok/feature.sysext.raw",
+                "--extra=/tok/a.cred",
+                "--extra=/tok/c.confext.raw",
+                "--extra=/tok/other.sysext.raw",
+                "--extra=/tok/empty.cred",
+                "--extra=/tok/missing.cred",
+                "--extra=/tok/plain.raw",
+                "--extra=/tok/d.cred",
+            ],
+        ),
+    ] {
+        let esp = esp_of(set);
+        let by_entry = json_of(&[&esp, entry]);
+        let by_options = json_of(&[&[esp.as_str()], options].concat());
+        assert_eq!(by_entry, by_options, "{set}");
+    }
+}
+
+/// A room with a UKI and a credential beside it.
+fn room() -> (TempDir, String) {
+    let room = TempDir::new().unwrap();
+    let write = |path: &str, content: &[u8]| {
+        let path = room.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    };
+    let uki = pe::addon(&[
+        (".linux", b"kernel"),
+        (".osrel", b"ID=vendor\n"),
+        (".cmdline", b"quiet"),
+    ]);
+    write("EFI/Linux/a.efi", &uki);
+    write("EFI/Linux/a.efi.extra.d/one.cred", b"one");
+    write("EFI/Linux/a.efi.extra.d/two.cred", b"two");
+    let esp = format!("--esp={}", room.path().display());
+    (room, esp)
+}
+
+/// A register after these measurements.
+fn register(bank: Bank, measured: &[&[u8]]) -> String {
+    let value = measured.iter().fold(bank.zero(), |value, data| {
+        value.extended(bank, &bank.hash(&[data]))
+    });
+    value.to_string()
+}
+
+#[test]
+fn every_moment_and_bank_is_there() {
+    let (_room, esp) = room();
+    let said = json_of(&[&esp, "--uki=EFI/Linux/a.efi"]);
+    let sections: &[&[u8]] = &[
+        b".linux\0",
+        b"kernel",
+        b".osrel\0",
+        b"ID=vendor\n",
+        b".cmdline\0",
+        b"quiet",
+    ];
+    for bank in Bank::ALL {
+        let mut measured = sections.to_vec();
+        for (moment, word) in [
+            ("after-stub", None),
+            ("enter-initrd", Some("enter-initrd")),
+            ("os-separator", None),
+            ("leave-initrd", Some("leave-initrd")),
+            ("sysinit", Some("sysinit")),
+            ("ready", Some("ready")),
+        ] {
+            measured.extend(word.map(str::as_bytes));
+            let value = &said["points"][moment][bank.as_str()]["11"];
+            assert_eq!(*value, register(bank, &measured), "{bank} {moment}");
+        }
+        let separated = register(bank, &[b"os-separator"]);
+        assert_eq!(said["points"]["ready"][bank.as_str()]["13"], separated);
+    }
+    assert_eq!(said["commandLine"], "quiet");
+    let without = json_of(&[
+        &esp,
+        "--uki=EFI/Linux/a.efi",
+        "--os-separator=no",
+        "--bank=sha256",
+    ]);
+    assert_eq!(without["points"]["os-separator"], Value::Null);
+    assert_eq!(without["points"]["ready"]["sha256"]["13"], "0".repeat(64));
+    assert_eq!(without["points"]["ready"]["sha1"], Value::Null);
+}
+
+#[test]
+fn people_read_events_and_values() {
+    let (_room, esp) = room();
+    let output = predict(&[
+        &esp,
+        "--uki=EFI/Linux/new.efi",
+        "--bank=sha256",
+        "--os-separator=no",
+    ]);
+    assert_eq!(
+        text(&output.stderr),
+        "`EFI/Linux/new.efi` is not on the ESP: no PCR 11\n"
+    );
+    let zero = "0".repeat(64);
+    let again: String = ["enter-initrd", "leave-initrd", "sysinit", "ready"]
+        .iter()
+        .map(|moment| format!("\n{moment}, sha256\n"))
+        .collect();
+    assert_eq!(
+        text(&output.stdout),
+        format!("\nafter-stub, sha256\n12  {zero}\n13  {zero}\n{again}")
+    );
+}
+
+/// A log as firmware writes it, with a SHA-256 bank: PCR, description, what was measured.
+fn event_log(events: &[(u32, &str, &[u8])]) -> Vec<u8> {
+    let mut log = [
+        &[0; 4][..],
+        &[3, 0, 0, 0],
+        &[0; 20],
+        &[33, 0, 0, 0],
+        b"Spec ID Event03\0",
+    ]
+    .concat();
+    log.extend([0, 0, 0, 0, 0, 2, 0, 2, 1, 0, 0, 0, 0x0b, 0, 32, 0, 0]);
+    for (pcr, description, measured) in events {
+        let text: Vec<u8> = description
+            .encode_utf16()
+            .chain([0])
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        log.extend([pcr.to_le_bytes(), 13_u32.to_le_bytes(), 1_u32.to_le_bytes()].concat());
+        log.extend([0x0b, 0]);
+        log.extend(Bank::Sha256.hash(&[measured]).as_bytes());
+        log.extend(u32::try_from(text.len()).unwrap().to_le_bytes());
+        log.extend(text);
+    }
+    log
+}
+
+#[test]
+fn the_first_event_that_differs_is_named_with_its_file() {
+    let (room, esp) = room();
+    let archive = |names: &[&str]| {
+        let files: Vec<_> = names
+            .iter()
+            .map(|name| {
+                let path = format!("EFI/Linux/a.efi.extra.d/{name}.cred");
+                let content = fs::read(room.path().join(&path)).unwrap_or(b"other".to_vec());
+                ukikit_esp::File::new(path, content)
+            })
+            .collect();
+        let files: Vec<_> = files.iter().collect();
+        let kind = ukikit_esp::ArchiveKind::Credentials;
+        ukikit_esp::Archive::pack(kind, &files)
+            .unwrap()
+            .as_bytes()
+            .to_vec()
+    };
+    let (both, one, more) = (
+        archive(&["one", "two"]),
+        archive(&["one"]),
+        archive(&["one", "two", "new"]),
+    );
+    let log: PathBuf = room.path().join("eventlog");
+    let diff = format!("--diff={}", log.display());
+    let credentials = "Credentials initrd";
+    for (events, status, expected) in [
+        (
+            vec![(12, credentials, &both[..])],
+            0,
+            "every event of PCR 11, 12 and 13 is as predicted",
+        ),
+        (
+            vec![(12, credentials, &one[..])],
+            1,
+            "event 1 of PCR 12 is `Credentials initrd`, of other content than at that boot: \
+             without EFI/Linux/a.efi.extra.d/two.cred it would be the same",
+        ),
+        (
+            vec![(12, credentials, &more[..])],
+            1,
+            "event 1 of PCR 12 is `Credentials initrd`, of other content than at that boot: \
+             EFI/Linux/a.efi.extra.d/one.cred, EFI/Linux/a.efi.extra.d/two.cred",
+        ),
+        (
+            vec![(12, "quiet", &b"quiet"[..])],
+            1,
+            "event 1 of PCR 12 is `Credentials initrd`, at that boot it was `quiet`: \
+             EFI/Linux/a.efi.extra.d/one.cred, EFI/Linux/a.efi.extra.d/two.cred",
+        ),
+        (
+            vec![
+                (13, "System extension initrd", &b"x"[..]),
+                (12, credentials, &both[..]),
+            ],
+            1,
+            "that boot had one more event in PCR 13: `System extension initrd`",
+        ),
+        (
+            vec![],
+            1,
+            "event 1 of PCR 12, `Credentials initrd`, was not there at that boot: \
+             EFI/Linux/a.efi.extra.d/one.cred, EFI/Linux/a.efi.extra.d/two.cred",
+        ),
+    ] {
+        fs::write(&log, event_log(&events)).unwrap();
+        // The UKI is another one that is only planned: it has the same companions, and no PCR 11.
+        fs::remove_file(room.path().join("EFI/Linux/a.efi")).ok();
+        let output = predict(&[&esp, "--uki=EFI/Linux/a.efi", &diff]);
+        assert_eq!(text(&output.stdout), format!("{expected}\n"));
+        assert_eq!(output.status.code(), Some(status));
+    }
+}
+
+/// The digests are those of the policy that systemd-measure 262 made for its example: PolicyPCR over PCR 11 alone.
+#[test]
+fn a_policy_is_what_a_signer_of_pcr_policies_is_given() {
+    let (_room, esp) = room();
+    let key = format!("--public-key={}", vector("creds/keys/pk1.pem").display());
+    let arguments = [
+        &esp,
+        "--uki=EFI/Linux/a.efi",
+        "--format=policy",
+        "--bank=sha256",
+        &key,
+        "--phase=:",
+        "--phase=enter-initrd",
+    ];
+    let output = predict(&arguments);
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let entries = said["sha256"].as_array().unwrap();
+    let signatures = vector_json("creds/keys/pk1-signature.json");
+    assert_eq!(entries.len(), 2);
+    for entry in entries {
+        assert_eq!(entry["pcrs"], json!([11]));
+        assert_eq!(entry["pkfp"], signatures["sha256"][0]["pkfp"]);
+        assert_eq!(entry["pol"].as_str().unwrap().len(), 64);
+    }
+    assert_ne!(entries[0]["pol"], entries[1]["pol"]);
+    let refused = predict(&[&esp, "--uki=b.efi", "--format=policy"]);
+    assert_eq!(
+        text(&refused.stderr),
+        "`b.efi` is not on the ESP: no PCR 11\nerror: without the UKI there is no PCR 11 to sign for\n"
+    );
+    let refused = predict(&[
+        &esp,
+        "--uki=EFI/Linux/a.efi",
+        "--format=policy",
+        "--phase=ready",
+    ]);
+    assert_eq!(
+        text(&refused.stderr),
+        "error: `ready` is not how a boot goes: its phases are enter-initrd:leave-initrd:sysinit:ready\n"
+    );
+}
+
+#[test]
+fn what_cannot_be_predicted_is_said() {
+    let (room, esp) = room();
+    let path = room.path().display().to_string();
+    fs::write(room.path().join("EFI/Linux/bad.efi"), "MZ").unwrap();
+    fs::write(room.path().join("linux.conf"), "linux /vmlinuz\n").unwrap();
+    for (arguments, expected) in [
+        (vec!["--uki=EFI/Linux/bad.efi"], "error: cannot use `EFI/Linux/bad.efi`: at byte 0: this is not a PE file\n".to_owned()),
+        (
+            vec!["--uki=EFI/Linux/a.efi", "--profile=3"],
+            "error: cannot use `EFI/Linux/a.efi`: the UKI has no profile 3, only 1 counted from 0\n".into(),
+        ),
+        (vec!["--entry=linux.conf"], "error: `linux.conf` starts no UKI: it has no line `uki`\n".into()),
+        (
+            vec!["--entry=nowhere.conf"],
+            "error: cannot read `nowhere.conf`: No such file or directory\n".into(),
+        ),
+        (
+            vec!["--uki=EFI/Linux/a.efi", "--diff=/dev/null"],
+            "error: cannot read `/dev/null`: at byte 0: this is not an event log of the TCG's crypto agile form\n".into(),
+        ),
+    ] {
+        let output = predict(&[&[esp.as_str()], &arguments[..]].concat());
+        assert_eq!(text(&output.stderr), expected);
+        assert_eq!(text(&output.stdout), "");
+        assert_eq!(output.status.code(), Some(1));
+    }
+    assert_eq!(predict(&[&esp]).status.code(), Some(2));
+    assert!(!path.is_empty());
+}
