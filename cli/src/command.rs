@@ -1,5 +1,6 @@
 //! The command line: nouns here, one file below for each verb.
 
+mod addon;
 pub(crate) mod cred;
 mod esp;
 mod ext;
@@ -38,6 +39,9 @@ enum Noun {
     /// Extension images: build, verify, inspect
     #[command(subcommand)]
     Ext(ext::Verb),
+    /// PE addons, which bring a command line or an initrd to a UKI: build, verify, inspect
+    #[command(subcommand)]
+    Addon(addon::Verb),
     /// Companions on the EFI system partition: place, list, remove
     #[command(subcommand)]
     Esp(esp::Verb),
@@ -55,6 +59,7 @@ impl Ukikit {
             Noun::Cred(verb) => verb.run(out),
             Noun::Tpm(verb) => verb.run(out),
             Noun::Ext(verb) => verb.run(out),
+            Noun::Addon(verb) => verb.run(out),
             Noun::Esp(verb) => verb.run(out),
             Noun::Fleet(verb) => verb.run(out),
             Noun::Predict(verb) => verb.run(out),

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::Architecture;
 use crate::companion::NameRule;
 use crate::target::PathRule;
 
@@ -46,6 +47,40 @@ pub enum Error {
         profile: u32,
         /// How many there are.
         profiles: usize,
+    },
+    /// An addon for a processor there is no code for.
+    #[error("cannot make an addon for {}: only for x86-64 and arm64", architecture.name())]
+    AddonArchitecture {
+        /// The processor.
+        architecture: Architecture,
+    },
+    /// A PE file for a processor systemd has no word for.
+    #[error("it is made for a processor that systemd does not know")]
+    UnknownArchitecture,
+    /// An addon that carries nothing.
+    #[error(
+        "the addon would be empty: it needs a command line, an initrd, microcode or a devicetree"
+    )]
+    AddonEmpty,
+    /// More than an addon may hold.
+    #[error("the addon would hold more than {limit} bytes")]
+    AddonTooLarge {
+        /// In bytes.
+        limit: usize,
+    },
+    /// A text section that the stub would not read as it is.
+    #[error("the {section} section of the addon: {what}")]
+    AddonText {
+        /// Its name, such as `.cmdline`.
+        section: &'static str,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Rows for revocation that shim would not read.
+    #[error("the .sbat section: {what}")]
+    Sbat {
+        /// What is wrong with it.
+        what: String,
     },
     /// A file name the stub, the initrd or FAT would not take.
     #[error("`{name}` cannot be a companion: {rule}")]

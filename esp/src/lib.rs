@@ -24,6 +24,7 @@
 //! # Ok::<(), ukikit_esp::Error>(())
 //! ```
 
+mod addon;
 mod archive;
 mod boot;
 mod change;
@@ -39,6 +40,7 @@ mod scan;
 mod target;
 mod uki;
 
+pub use addon::{AddonFinding, AddonImage, AddonTarget, Sbat, SbatEntry, check_addon};
 pub use archive::{Archive, ArchiveKind};
 pub use boot::{Addon, AddonVerdict, Boot, BootFiles, Event, File, Measurement, Start};
 pub use change::{Action, Change, Changes};

@@ -7,6 +7,9 @@
 //!
 //! Sections are borrowed from the file: nothing is allocated by a size that the file names.
 
+mod layout;
+mod writer;
+
 use object::endian::LittleEndian as LE;
 use object::pe::{
     IMAGE_DIRECTORY_ENTRY_SECURITY, IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_MACHINE_ARM64,
@@ -18,6 +21,8 @@ use object::read::pe::{ImageNtHeaders, SectionTable, optional_header_magic};
 use serde::Serialize;
 
 use crate::FormatError;
+pub(crate) use layout::check as check_layout;
+pub(crate) use writer::write;
 
 /// The processor a PE file is made for, in systemd's words (`ARCHITECTURE=` of an extension).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -56,6 +61,17 @@ impl Architecture {
             Self::RiscV64 => "riscv64",
             Self::X86 => "x86",
             Self::X86_64 => "x86-64",
+        }
+    }
+
+    fn machine(self) -> Machine {
+        match self {
+            Self::Arm => IMAGE_FILE_MACHINE_ARMNT,
+            Self::Arm64 => IMAGE_FILE_MACHINE_ARM64,
+            Self::LoongArch64 => LOONGARCH64,
+            Self::RiscV64 => IMAGE_FILE_MACHINE_RISCV64,
+            Self::X86 => IMAGE_FILE_MACHINE_I386,
+            Self::X86_64 => IMAGE_FILE_MACHINE_AMD64,
         }
     }
 
@@ -181,6 +197,22 @@ impl<'a> Pe<'a> {
         let start = starts.nth(number)?;
         let end = starts.next().unwrap_or(self.sections.len());
         self.sections.get(start..end)
+    }
+
+    /// How many sections of that name there are.
+    pub(crate) fn count(&self, name: &str) -> usize {
+        self.sections
+            .iter()
+            .filter(|section| section.name == name.as_bytes())
+            .count()
+    }
+
+    /// Names and bytes of all sections, in the order of the table. The bytes are missing where the file does
+    /// not hold the section in full.
+    pub fn sections(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
+        self.sections
+            .iter()
+            .map(|section| (section.name, section.data))
     }
 
     /// The processor it is made for, `None` if systemd has no word for it.

@@ -72,6 +72,14 @@ impl<'a> Uki<'a> {
         self.section(".cmdline").map(until_nul)
     }
 
+    /// The version of systemd its stub is from, `None` if it does not say so.
+    pub fn stub_version(&self) -> Option<u32> {
+        let magic = str::from_utf8(until_nul(self.section(".sdmagic")?)).ok()?;
+        let rest = magic.strip_prefix("#### LoaderInfo: systemd-stub ")?;
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+        digits.parse().ok()
+    }
+
     /// The processor it is made for, `None` if systemd has no word for it.
     pub fn architecture(&self) -> Option<Architecture> {
         self.pe.architecture()

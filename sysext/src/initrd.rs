@@ -1,4 +1,4 @@
-//! An initrd as a tree, as Linux's `init/initramfs.c` unpacks it.
+//! An initrd as a tree, as Linux's `init/initramfs.c` unpacks it; and a tree as an archive for it.
 //!
 //! ```text
 //! archive │ zeros │ archive │ …      each a newc cpio archive, as it is or compressed
@@ -10,10 +10,12 @@ mod compression;
 mod cpio;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use std::borrow::Cow;
 
 use compression::Compression;
+pub use writer::{Packing, write};
 
 use crate::{Error, FormatError, Tree};
 
