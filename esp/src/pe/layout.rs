@@ -227,7 +227,7 @@ fn disjoint(
         .iter()
         .filter(|place| range(place).0 < range(place).1)
         .collect();
-    sorted.sort_by_key(|place| range(place));
+    sorted.sort_by_key(|place| range(place).0);
     for pair in sorted.windows(2) {
         if let [first, second] = pair
             && range(first).1 > range(second).0
