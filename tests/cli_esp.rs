@@ -12,6 +12,7 @@ use assert_cmd::Command;
 use base64::Engine;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
+use ukikit_esp::{AddonImage, Architecture, Sbat};
 
 /// A credential sealed with the null key, made by systemd-creds 262.
 const CREDENTIAL: &str = "creds/cred/262-null-one.cred";
@@ -113,17 +114,34 @@ fn pe_file(sections: &[(&str, &[u8])]) -> Vec<u8> {
     file
 }
 
+/// An addon with a command line.
+fn addon() -> Vec<u8> {
+    let sbat = Sbat::new("quiet", 1).unwrap();
+    let mut addon = AddonImage::new(Architecture::X86_64, sbat);
+    addon.cmdline = Some("quiet".to_owned());
+    addon.to_bytes().unwrap()
+}
+
+/// The same, but what it carries is called otherwise.
+fn renamed(section: &str) -> Vec<u8> {
+    let mut file = addon();
+    let at = file.windows(8).position(|bytes| bytes == b".cmdline");
+    let at = at.unwrap();
+    file[at..at + 8].copy_from_slice(section.as_bytes());
+    file
+}
+
 #[test]
 fn place_list_remove_and_everything_is_as_before() {
     let room = Room::new();
     room.write("demo.cred", &vector(CREDENTIAL));
-    let addon = pe_file(&[(".cmdline", b"quiet")]);
+    let addon = addon();
     room.write("quiet.addon.efi", &addon);
     let before = room.tree();
     let files = [UKI, "demo.cred", "quiet.addon.efi"];
 
     let plan = "add      EFI/Linux/vendor.efi.extra.d/demo.cred (134 bytes)\n\
-                add      EFI/Linux/vendor.efi.extra.d/quiet.addon.efi (245 bytes)\n";
+                add      EFI/Linux/vendor.efi.extra.d/quiet.addon.efi (2048 bytes)\n";
     let dry_run = [&files[..], &["--dry-run"]].concat();
     assert_done(&room.esp("place", &dry_run), plan, "");
     assert_eq!(room.tree(), before);
@@ -150,7 +168,7 @@ fn place_list_remove_and_everything_is_as_before() {
 
     let table = "TARGET                KIND        NAME             SIZE  NOTE\n\
                  EFI/Linux/vendor.efi  credential  demo.cred         134\n\
-                 EFI/Linux/vendor.efi  addon       quiet.addon.efi   245\n";
+                 EFI/Linux/vendor.efi  addon       quiet.addon.efi  2048\n";
     assert_done(&room.esp("list", &[]), table, "");
 
     let names = [UKI, "demo.cred", "quiet.addon.efi"];
@@ -178,8 +196,8 @@ fn what_cannot_be_verified_is_not_placed() {
     room.write("text.cred", b"secret!");
     room.write("binary.cred", &binary(&vector(CREDENTIAL)));
     room.write("big.cred", &vec![b'A'; 1024 * 1024 + 1]);
-    room.write("none.addon.efi", &pe_file(&[(".sbat", b"sbat,1")]));
-    room.write("uki.addon.efi", &pe_file(&[(".linux", b"kernel")]));
+    room.write("none.addon.efi", &renamed(".osrel\0\0"));
+    room.write("uki.addon.efi", &renamed(".linux\0\0"));
     room.write("junk.addon.efi", b"junk");
     let before = room.tree();
     for (file, reason) in [
@@ -195,13 +213,16 @@ fn what_cannot_be_verified_is_not_placed() {
         ),
         (
             "none.addon.efi",
-            "it has none of the sections .cmdline, .dtb, .dtbauto, .initrd, .ucode\n",
+            "it has none of .cmdline, .dtb, .dtbauto, .initrd and .ucode, so the stub passes over it\n",
         ),
         (
             "uki.addon.efi",
-            "it has a .linux section, so it is a UKI and not an addon\n",
+            "it has a .linux section, so it is a UKI and no addon\n",
         ),
-        ("junk.addon.efi", "at byte 0: this is not a PE file\n"),
+        (
+            "junk.addon.efi",
+            "firmware would not load it: at byte 0: this is not a PE file\n",
+        ),
     ] {
         let refused = room.esp("place", &[UKI, file]);
         assert_failed(

@@ -7,6 +7,7 @@ mod ext;
 mod fleet;
 mod predict;
 mod tpm;
+mod trust;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,9 @@ enum Noun {
     /// PE addons, which bring a command line or an initrd to a UKI: build, verify, inspect
     #[command(subcommand)]
     Addon(addon::Verb),
+    /// Whom a UKI trusts for extensions, and the addon that changes it
+    #[command(subcommand)]
+    Trust(trust::Verb),
     /// Companions on the EFI system partition: place, list, remove
     #[command(subcommand)]
     Esp(esp::Verb),
@@ -60,6 +64,7 @@ impl Ukikit {
             Noun::Tpm(verb) => verb.run(out),
             Noun::Ext(verb) => verb.run(out),
             Noun::Addon(verb) => verb.run(out),
+            Noun::Trust(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
             Noun::Esp(verb) => verb.run(out),
             Noun::Fleet(verb) => verb.run(out),
             Noun::Predict(verb) => verb.run(out),

@@ -11,6 +11,7 @@ pub mod fleet;
 pub mod moment;
 mod planned_boot;
 pub mod predict;
+pub mod trust;
 mod wiped;
 
 pub use base::Base;

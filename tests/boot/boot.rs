@@ -19,7 +19,7 @@ use machine::Machine;
 use report::Report;
 use support::swtpm::{Swtpm, unpacked};
 use support::systemd::Systemd;
-use support::{setting, skip, succeed, ukikit, vector};
+use support::{setting, skip, succeed, text, ukikit, vector};
 use tempfile::TempDir;
 
 const SECRET: &[u8] = b"correct horse battery staple";
@@ -123,6 +123,69 @@ fn a_closed_boot_takes_credentials_from_the_carrier_alone() {
         delivered.contains("systemd.extra-unit.intruder.service.cred"),
         "{delivered}"
     );
+}
+
+/// What neither a credential nor an extension can bring: kernel options, and trust in a signer the UKI does not know.
+#[test]
+fn addons_bring_options_and_trust() {
+    let Some(lab) = lab() else { return };
+    let scene = Scene::new(&lab);
+    let image = scene.path("feature.sysext.raw");
+    let options = scene.path("options.addon.efi");
+    let uki = scene.esp().join("EFI/Linux/vendor.efi");
+    let signer = vector("ddi/keys/other.crt").display().to_string();
+    let run = |arguments: &[&str]| {
+        let output = ukikit().args(arguments).output().unwrap();
+        text(&succeed(arguments[1], output))
+    };
+    let option = |name: &str, path: &Path| format!("--{name}={}", path.display());
+    run(&[
+        "ext",
+        "build",
+        "--name=feature",
+        &option("tree", &scene.path("tree")),
+        &option("private-key", &vector("ddi/keys/other.key")),
+        &format!("--certificate={signer}"),
+        &option("output", &image),
+    ]);
+    run(&[
+        "addon",
+        "build",
+        "--same-kernel",
+        "--cmdline=lab.addon=arrived",
+        &option("uki", &uki),
+        &option("output", &options),
+    ]);
+    let esp = option("esp", &scene.esp());
+    let target = "--uki=EFI/Linux/vendor.efi";
+    run(&["trust", "add", target, &esp, &signer]);
+    let certificate = format!("--certificate={signer}");
+    let files = [image.to_str().unwrap(), options.to_str().unwrap()];
+    run(&[
+        "esp",
+        "place",
+        target,
+        &esp,
+        &certificate,
+        files[0],
+        files[1],
+    ]);
+    let status = run(&["trust", "status", target, &esp, &certificate]);
+    assert!(
+        status.contains(": merged, by /usr/lib/verity.d/ukikit-"),
+        "{status}"
+    );
+
+    let report = scene.boot();
+    report.assert_initrd();
+    let command_line = report.fact("proc/cmdline");
+    assert!(
+        command_line.contains(" lab.addon=arrived"),
+        "{command_line}"
+    );
+    let journal = report.fact("journal");
+    assert_eq!(report.merged("/usr"), ["feature"], "journal:\n{journal}");
+    assert_eq!(report.fact("result/feature"), "the service ran\n");
 }
 
 /// Why the boot above is closed: the same companions take effect in an open one.

@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod addons;
 mod snapshot;
 mod trees;
 

@@ -9,6 +9,7 @@ pub(crate) mod identities;
 pub(crate) mod pe;
 pub(crate) mod swtpm;
 pub(crate) mod systemd;
+pub(crate) mod uki;
 
 use std::ffi::OsStr;
 use std::io::{self, Write};

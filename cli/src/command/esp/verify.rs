@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 use ukikit::Base;
 use ukikit_creds::EncryptedCredential;
-use ukikit_esp::{Companion, Kind, Pe};
+use ukikit_esp::{AddonTarget, Companion, Kind, Uki, check_addon};
 use ukikit_sysext::{Certificate, Certificates, Image, Requirements};
 
 use crate::output::with_hint;
@@ -51,7 +51,7 @@ impl<'a> Expected<'a> {
     pub(super) fn verify(&mut self, companion: &Companion) -> Result<()> {
         let verdict = match companion.name().kind() {
             Kind::Credential => self.verify_credential(companion.content()),
-            Kind::Addon => verify_addon(companion.content()),
+            Kind::Addon => verify_addon(companion.content(), self.uki),
             _ => self.verify_image(companion),
         };
         verdict.with_context(|| format!("cannot verify `{}`", companion.name()))
@@ -127,15 +127,13 @@ fn read_certificate(path: &Path) -> Result<Certificate> {
 /// In bytes of the file, as the stub hands it over.
 const LARGEST_CREDENTIAL: usize = 1024 * 1024;
 
-/// The stub takes nothing from an addon with a kernel or without a section of use to it.
-fn verify_addon(file: &[u8]) -> Result<()> {
-    let pe = Pe::parse(file)?;
-    if pe.section(".linux").is_some() {
-        bail!("it has a .linux section, so it is a UKI and not an addon");
+/// Firmware and stub pass over an addon in silence.
+fn verify_addon(file: &[u8], uki: Option<&[u8]>) -> Result<()> {
+    let uki = uki.map(Uki::parse).transpose()?;
+    let target = uki.as_ref().map(AddonTarget::of).unwrap_or_default();
+    let findings = check_addon(file, &target);
+    match findings.iter().find(|finding| finding.is_refusal()) {
+        Some(refusal) => bail!("{refusal}"),
+        None => Ok(()),
     }
-    let useful = [".cmdline", ".dtb", ".dtbauto", ".initrd", ".ucode"];
-    if !useful.iter().any(|name| pe.section(name).is_some()) {
-        bail!("it has none of the sections {}", useful.join(", "));
-    }
-    Ok(())
 }

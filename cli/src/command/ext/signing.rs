@@ -28,36 +28,35 @@ pub(crate) struct Signing {
 
 impl Signing {
     pub(crate) fn signer(&self) -> Result<KeyPair> {
-        let pem = file::read(&self.private_key, PEM_MAX)?;
-        let key = self
-            .parse_key(&pem)
-            .with_context(|| format!("cannot use `{}`", self.private_key.display()))?;
+        let key = private_key(&self.private_key, self.passphrase_file.as_deref())?;
         let certificate = read_certificate(&self.certificate)?;
         KeyPair::new(key, certificate).with_context(|| {
             let (key, certificate) = (self.private_key.display(), self.certificate.display());
             format!("`{key}` and `{certificate}` do not belong together")
         })
     }
+}
 
-    fn parse_key(&self, pem: &[u8]) -> Result<PrivateKey> {
-        let given = match &self.passphrase_file {
-            Some(path) => Some(passphrase::of_file(path)?),
-            None => None,
-        };
-        match PrivateKey::from_pem(pem, given.as_deref().map(Vec::as_slice)) {
-            Err(Error::PassphraseNeeded) => {
-                let prompt = format!("Passphrase of {}: ", self.private_key.display());
-                let typed = passphrase::ask(&prompt).map_err(|_| {
-                    with_hint(
-                        Error::PassphraseNeeded,
-                        "there is no terminal to ask on: give --passphrase-file=",
-                    )
-                })?;
-                Ok(PrivateKey::from_pem(pem, Some(&typed))?)
-            }
-            result => Ok(result?),
-        }
-    }
+/// The key in a PEM file; its passphrase comes from a file or is asked for.
+pub(crate) fn private_key(path: &Path, passphrase_file: Option<&Path>) -> Result<PrivateKey> {
+    let pem = file::read(path, PEM_MAX)?;
+    let given = passphrase_file.map(passphrase::of_file).transpose()?;
+    let parsed = match PrivateKey::from_pem(&pem, given.as_deref().map(Vec::as_slice)) {
+        Err(Error::PassphraseNeeded) => ask_and_parse(path, &pem),
+        result => result.map_err(Into::into),
+    };
+    parsed.with_context(|| format!("cannot use `{}`", path.display()))
+}
+
+fn ask_and_parse(path: &Path, pem: &[u8]) -> Result<PrivateKey> {
+    let prompt = format!("Passphrase of {}: ", path.display());
+    let typed = passphrase::ask(&prompt).map_err(|_| {
+        with_hint(
+            Error::PassphraseNeeded,
+            "there is no terminal to ask on: give --passphrase-file=",
+        )
+    })?;
+    Ok(PrivateKey::from_pem(pem, Some(&typed))?)
 }
 
 /// Builds an image into `out`, signed or with an empty signature partition. `progress` is told how many bytes
