@@ -106,9 +106,13 @@ impl Machine {
         let path = |name: &str| work.join(name).display().to_string();
         let firmware = self.lab.join("OVMF_CODE_4M.fd").display().to_string();
         let mut guest = attended("qemu-system-x86_64");
+        let smm = self.lab.join("smm").exists();
+        if smm {
+            guest.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
+        }
         guest.args([
             "-machine",
-            "q35",
+            if smm { "q35,smm=on" } else { "q35" },
             "-accel",
             "tcg,thread=multi",
             "-cpu",

@@ -30,7 +30,7 @@ fn ukify_and_we_agree() {
     );
     let read = room.run(
         "ukify",
-        &["inspect", "--json=short", "--all", "feature.addon.efi"],
+        &["inspect", "feature.addon.efi", "--json=short", "--all"],
     );
     let theirs: Value = serde_json::from_slice(&succeed("ukify inspect", read)).unwrap();
     let json: Value =
