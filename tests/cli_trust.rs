@@ -188,7 +188,7 @@ fn mistakes_are_told_in_one_sentence() {
         ),
         (
             "trust add --esp=esp --uki=EFI/Linux/vendor.efi text",
-            "cannot use `text`: not a usable certificate: there is no PEM block CERTIFICATE in it",
+            "cannot use `text`: not a usable certificate: has no block `-----BEGIN CERTIFICATE-----`",
         ),
     ] {
         let output = bench.command(arguments).output().unwrap();
