@@ -57,7 +57,7 @@ impl TrustAddon {
         let mut addon = Self::default();
         for (directory, name, file) in files(tree) {
             match file {
-                File::Certificate(certificate) => addon.trusted.push(certificate),
+                File::Certificate(certificate) => addon.trusted.push(*certificate),
                 File::Hides if directory == HIDING => drop(addon.hidden.insert(name)),
                 File::Hides => {}
             }
@@ -114,7 +114,7 @@ impl TrustAddon {
 }
 
 enum File {
-    Certificate(Certificate),
+    Certificate(Box<Certificate>),
     /// Empty, a link to `/dev/null`, or nothing that can be used.
     Hides,
 }
@@ -149,7 +149,7 @@ fn file(tree: &Tree, path: &[u8]) -> File {
         return File::Hides;
     };
     let pem = content.read(CERTIFICATE_MAX).unwrap_or_default();
-    Certificate::from_pem(&pem).map_or(File::Hides, File::Certificate)
+    Certificate::from_pem(&pem).map_or(File::Hides, |found| File::Certificate(Box::new(found)))
 }
 
 /// A certificate the initrd trusts, and why.

@@ -40,7 +40,7 @@ fn an_addon_trusts_besides_and_hides() {
     );
     let name = "loader/addons/extension-trust.addon.efi".to_owned();
     let admins = (admin.fingerprint(), path(&admin), Some(name.clone()));
-    assert_eq!(told(&uki, &[]), [vendors.clone()]);
+    assert_eq!(told(&uki, &[]), std::slice::from_ref(&vendors));
 
     let mut addon = TrustAddon::default();
     addon.add(admin.clone());
