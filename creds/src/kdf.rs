@@ -23,12 +23,6 @@ pub(crate) fn kdf_a<const N: usize>(key: &[u8], label: &str, u: &[u8], v: &[u8])
     Hash::Sha256.kdf_a(key, label, u, v)
 }
 
-/// N bytes (at most 32) from the x-coordinate `z` of an ECDH, for `label` and the x-coordinates of both public keys.
-pub(crate) fn kdf_e<const N: usize>(z: &[u8], label: &str, u: &[u8], v: &[u8]) -> Derived<N> {
-    const { assert!(N <= 32, "one block of SHA-256") };
-    first(&Hash::Sha256.kdf_e(z, label, u, v))
-}
-
 fn first<const N: usize>(block: &[u8]) -> Derived<N> {
     let mut derived = Zeroizing::new([0; N]);
     for (to, from) in derived.iter_mut().zip(block) {

@@ -77,6 +77,7 @@ mod policy;
 mod public;
 mod seal;
 mod secret;
+mod seed;
 mod signature;
 mod text;
 pub mod tpm;

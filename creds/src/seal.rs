@@ -10,20 +10,19 @@
 //! blob       = TPM2B_PRIVATE | TPM2B_PUBLIC | TPM2B_ENCRYPTED_SECRET
 //! ```
 
-use p256::elliptic_curve::sec1::ToSec1Point;
 use rand_core::CryptoRng;
-use rsa::{BoxedUint, Oaep, RsaPublicKey};
-use sha2::Sha256;
+use rsa::{BoxedUint, RsaPublicKey};
 use zerocopy::IntoBytes;
 use zeroize::Zeroizing;
 
 use crate::error::{Error, FormatError};
 use crate::format::{PublicKeyHeader, TpmHeader, pad};
-use crate::kdf::{Hash, kdf_e, sha256};
+use crate::kdf::{Hash, sha256};
 use crate::pcr::{PcrBank, PcrMask};
 use crate::policy::{PcrPolicy, PolicyDigest};
 use crate::public::{self, Algorithm, PublicArea, PublicKey};
 use crate::secret::Secret;
+use crate::seed::{Purpose, Seed};
 use crate::wrapper::wrap;
 
 /// TPM_HT_PERSISTENT | 1: where systemd and the TCG put the storage root key.
@@ -122,7 +121,7 @@ impl TpmBinding {
         let mut secret = Zeroizing::new([0; 32]);
         rng.fill_bytes(&mut *secret);
         let policy = self.policy.digest()?;
-        let seed = Seed::for_parent(self.parent.public(), "DUPLICATE", rng)?;
+        let seed = seed_for(self.parent.public(), "DUPLICATE", rng)?;
         let mut obfuscation = Zeroizing::new([0; 32]);
         rng.fill_bytes(&mut *obfuscation);
 
@@ -189,73 +188,23 @@ fn size(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
 
-/// A value that only the owner of a storage key learns, and its encrypted form. Also the salt of sessions.
-pub(crate) struct Seed {
-    pub(crate) value: Zeroizing<[u8; 32]>,
-    /// Content of TPM2B_ENCRYPTED_SECRET.
-    pub(crate) encrypted: Vec<u8>,
-}
-
-impl Seed {
-    /// Makes one for the key `parent`; `label` says what for ("DUPLICATE", "SECRET"), in the TPM's own words.
-    pub(crate) fn for_parent(
-        parent: &PublicArea,
-        label: &str,
-        rng: &mut (impl CryptoRng + ?Sized),
-    ) -> Result<Self, Error> {
-        match parent.key() {
-            PublicKey::Ecc { point } => Ok(Self::ecc(point, label, rng)),
-            PublicKey::Rsa { modulus, exponent } => Self::rsa(modulus, *exponent, label, rng),
+/// A seed for the owner of the storage key `parent`; `label` says what for ("DUPLICATE", "SECRET"). Also the salt of sessions.
+pub(crate) fn seed_for(
+    parent: &PublicArea,
+    label: &'static str,
+    rng: &mut (impl CryptoRng + ?Sized),
+) -> Result<Seed, Error> {
+    let hash = Hash::Sha256;
+    let purpose = Purpose { hash, label };
+    match parent.key() {
+        PublicKey::Ecc { point } => Ok(Seed::p256(point, purpose, rng)),
+        PublicKey::Rsa { modulus, exponent } => {
+            let modulus = BoxedUint::from_be_slice_vartime(modulus);
+            RsaPublicKey::new(modulus, (*exponent).into())
+                .and_then(|key| Seed::rsa(&key, purpose, rng))
+                .map_err(|error| Error::PublicArea(format!("its RSA key cannot be used ({error})")))
         }
     }
-
-    fn ecc(parent: &p256::PublicKey, label: &str, rng: &mut (impl CryptoRng + ?Sized)) -> Self {
-        let ephemeral = ephemeral_key(rng);
-        let (x, y) = coordinates(&ephemeral.public_key());
-        let shared = ephemeral.diffie_hellman(parent);
-        let value = kdf_e(shared.raw_secret_bytes(), label, &x, &coordinates(parent).0);
-        Self {
-            value,
-            encrypted: [public::sized(&x), public::sized(&y)].concat(),
-        }
-    }
-
-    fn rsa(
-        modulus: &[u8],
-        exponent: u32,
-        label: &str,
-        rng: &mut (impl CryptoRng + ?Sized),
-    ) -> Result<Self, Error> {
-        let refuse =
-            |error: rsa::Error| Error::PublicArea(format!("its RSA key cannot be used ({error})"));
-        let key = RsaPublicKey::new(BoxedUint::from_be_slice_vartime(modulus), exponent.into())
-            .map_err(refuse)?;
-        let mut value = Zeroizing::new([0; 32]);
-        rng.fill_bytes(&mut *value);
-        // The label is hashed with its terminating NUL.
-        let padding = Oaep::<Sha256>::new_with_label([label.as_bytes(), &[0]].concat());
-        let encrypted = key.encrypt(rng, padding, &*value).map_err(refuse)?;
-        Ok(Self { value, encrypted })
-    }
-}
-
-/// A key from 32 random bytes; the few that are no scalar of the curve are drawn again.
-fn ephemeral_key(rng: &mut (impl CryptoRng + ?Sized)) -> p256::SecretKey {
-    let mut scalar = Zeroizing::new([0; 32]);
-    loop {
-        rng.fill_bytes(&mut *scalar);
-        if let Ok(key) = p256::SecretKey::from_slice(&*scalar) {
-            return key;
-        }
-    }
-}
-
-/// x and y, 32 bytes each.
-fn coordinates(key: &p256::PublicKey) -> ([u8; 32], [u8; 32]) {
-    let point = key.to_sec1_point(false);
-    let coordinate =
-        |value: Option<&p256::FieldBytes>| value.map(|bytes| (*bytes).into()).unwrap_or_default();
-    (coordinate(point.x()), coordinate(point.y()))
 }
 
 /// TPMT_PUBLIC of the sealed object: keyed hash, SHA-256, no scheme.
@@ -273,7 +222,7 @@ fn object_area(policy: &PolicyDigest, unique: &[u8; 32]) -> Vec<u8> {
 }
 
 /// Content of TPM2B_PRIVATE: the sensitive area encrypted and authenticated under `seed`, for the object called `name`.
-fn duplicate(seed: &[u8; 32], name: &[u8], obfuscation: &[u8; 32], secret: &[u8; 32]) -> Vec<u8> {
+fn duplicate(seed: &[u8], name: &[u8], obfuscation: &[u8; 32], secret: &[u8; 32]) -> Vec<u8> {
     let parts: [&[u8]; 6] = [
         &[0, 72],
         &[0, 0x08, 0, 0],

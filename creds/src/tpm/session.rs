@@ -14,7 +14,7 @@ use super::{ResponseCode, Tpm};
 use crate::error::Error;
 use crate::kdf::{Derived, hmac_sha256, kdf_a, sha256};
 use crate::public::{self, PublicArea};
-use crate::seal::Seed;
+use crate::seal::seed_for;
 use crate::secret::Secret;
 
 pub(super) const NULL_HANDLE: u32 = 0x4000_0007;
@@ -35,7 +35,7 @@ impl PolicySession {
         parent: u32,
         public: &PublicArea,
     ) -> Result<Self, Error> {
-        let salt = Seed::for_parent(public, "SECRET", tpm.rng)?;
+        let salt = seed_for(public, "SECRET", tpm.rng)?;
         let nonce = nonce(tpm);
         let command = Command::new(TpmCc::StartAuthSession)
             .handle(parent)
