@@ -98,6 +98,7 @@ fn a_carrier_is_for_one_host_and_for_a_while() {
         &format!("ext verify --certificate={keys}/p256.crt --base=os-release web1.sysext.raw")
             .replace("--base=os-release", &base(&bench)),
     );
+    assert_others_look_too(&bench, &carry, &keys.to_string(), other);
     let foreign = bench.start(
         &carried
             .replace("p256.crt", "other.crt")
@@ -105,6 +106,58 @@ fn a_carrier_is_for_one_host_and_for_a_while() {
         b"",
     );
     assert_eq!(foreign.status.code(), Some(1));
+}
+
+/// What places a carrier, and what verifies any image, refuse another host's and an expired one.
+fn assert_others_look_too(bench: &Bench, carry: &str, keys: &str, other: &str) {
+    std::fs::create_dir(bench.path("esp")).unwrap();
+    let place = format!("esp place --esp=esp --global --dry-run --certificate={keys}/p256.crt");
+    let cannot = "error: cannot verify `web1.sysext.raw`:";
+    bench.refuses(
+        &format!("{place} web1.sysext.raw"),
+        &format!(
+            "{cannot} it is the carrier of one host, and it is not said which host this is\n\n\
+             hint: give --for=FILE, what ukikit tpm identity wrote there\n"
+        ),
+    );
+    let foreign = format!("it is the carrier of another host, whose storage root key is {other}\n");
+    bench.refuses(
+        &format!("{place} --for=b.json web1.sysext.raw"),
+        &format!("{cannot} {foreign}"),
+    );
+    bench.run(&format!("{place} --for=a.json web1.sysext.raw"));
+
+    let verify = format!("ext verify --certificate={keys}/p256.crt {}", base(bench));
+    let verify = |arguments: &str| {
+        let output = bench.start(&format!("{verify} {arguments}"), b"");
+        (output.status.code(), support::text(&output.stdout))
+    };
+    assert_eq!(verify("--for=a.json web1.sysext.raw").0, Some(0));
+    assert_eq!(
+        verify("--for=b.json web1.sysext.raw"),
+        (
+            Some(1),
+            format!("web1.sysext.raw: /usr/lib/ukikit/carrier.json: {foreign}")
+        )
+    );
+    bench.run(
+        &format!("{carry} --not-after=+1s lab.one.cred").replace("web1.sysext", "short.sysext"),
+    );
+    // It is good until the end of a second.
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let (status, said) = verify("short.sysext.raw");
+    assert_eq!(status, Some(1));
+    assert!(
+        said.starts_with("short.sysext.raw: /usr/lib/ukikit/carrier.json: it expired at @"),
+        "{said}"
+    );
+    let output = bench.start(&format!("{place} --for=a.json short.sysext.raw"), b"");
+    assert_eq!(output.status.code(), Some(1));
+    let said = support::text(&output.stderr);
+    assert!(
+        said.starts_with("error: cannot verify `short.sysext.raw`: it expired at @"),
+        "{said}"
+    );
 }
 
 fn base(bench: &Bench) -> String {

@@ -76,14 +76,17 @@ impl Carrier {
         Ok((carrier, tree))
     }
 
-    /// Reads the manifest in the tree of an image.
+    /// Reads the manifest in the tree of an image; `None` when it has none and so is no carrier.
     ///
     /// # Errors
     ///
-    /// When there is none, or it is not one.
-    pub fn read(tree: &Tree) -> Result<Self> {
-        let Some(Kind::File(content)) = tree.get(MANIFEST).map(|entry| &entry.kind) else {
-            bail!("it is no carrier: it has no /{MANIFEST}");
+    /// When what lies there is not a manifest.
+    pub fn find(tree: &Tree) -> Result<Option<Self>> {
+        let Some(entry) = tree.get(MANIFEST) else {
+            return Ok(None);
+        };
+        let Kind::File(content) = &entry.kind else {
+            bail!("/{MANIFEST} is not a file");
         };
         let text = content.read(MANIFEST_MAX)?;
         let carrier: Self =
@@ -93,28 +96,52 @@ impl Carrier {
             "/{MANIFEST} has schema {}, this version reads {SCHEMA}",
             carrier.schema
         );
-        Ok(carrier)
+        Ok(Some(carrier))
     }
 
-    /// Checks that it is for this host, and not too late or too old.
+    /// Checks that it is for this host.
     ///
     /// # Errors
     ///
-    /// The storage root key of another host, an expiry before `now`, a generation below `at_least`.
-    pub fn check(&self, host: &HostIdentity, now: Timestamp, at_least: u64) -> Result<()> {
+    /// The storage root key of another host, or `host` has none.
+    pub fn check_host(&self, host: &HostIdentity) -> Result<()> {
         let own = storage_root_key(host)?;
         let named = &self.storage_root_key;
         ensure!(
             own == *named,
             "it is the carrier of another host, whose storage root key is {named}"
         );
-        let (end, generation) = (self.not_after, self.generation);
+        Ok(())
+    }
+
+    /// Checks that it is still good.
+    ///
+    /// # Errors
+    ///
+    /// An expiry before `now`.
+    pub fn check_expiry(&self, now: Timestamp) -> Result<()> {
+        let end = self.not_after;
         ensure!(now.as_micros() / 1_000_000 <= end, "it expired at @{end}");
+        Ok(())
+    }
+
+    /// Checks that it is none of the host's earlier ones.
+    ///
+    /// # Errors
+    ///
+    /// A generation below `at_least`.
+    pub fn check_generation(&self, at_least: u64) -> Result<()> {
+        let generation = self.generation;
         ensure!(
             generation >= at_least,
             "it is generation {generation}, and {at_least} or later is wanted"
         );
         Ok(())
+    }
+
+    /// Where the manifest is, as a path in the merged tree.
+    pub fn place() -> String {
+        format!("/{MANIFEST}")
     }
 }
 

@@ -297,6 +297,7 @@ impl<'a> Scene<'a> {
         let mut place = ukikit();
         place.args(["esp", "place", "--uki=EFI/Linux/vendor.efi", "--esp"]);
         place.arg(self.esp());
+        place.arg("--for").arg(self.path("identity.json"));
         place.args(files.iter().map(|file| self.path(file)));
         succeed("esp place", place.output().unwrap());
     }

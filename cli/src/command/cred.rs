@@ -18,8 +18,8 @@ use anyhow::{Context, Result, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
 use ukikit::moment;
 use ukikit_creds::{
-    ENCRYPTED_MAX, EncryptedCredential, HOST_SECRET_PATH, HostSecret, MachineId, Name, SEARCH_PATH,
-    Scope,
+    ENCRYPTED_MAX, EncryptedCredential, HOST_SECRET_PATH, HostIdentity, HostSecret, MachineId,
+    Name, SEARCH_PATH, Scope,
 };
 
 use crate::file;
@@ -227,6 +227,12 @@ fn name(given: Option<&str>, file: &Path) -> Result<Option<Name>> {
     name.parse()
         .map(Some)
         .map_err(|error| with_hint(error, "give --name=, the name under which it will be read"))
+}
+
+/// Reads the file of `--for=`.
+pub(crate) fn read_identity(path: &Path) -> Result<HostIdentity> {
+    let read = HostIdentity::from_json(&file::read(path, IDENTITY_MAX)?);
+    read.with_context(|| format!("cannot use `{}`", path.display()))
 }
 
 /// Reads a credential file in its encoding, with a hint when it is the other one.

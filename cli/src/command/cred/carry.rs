@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use serde::Serialize;
 use ukikit::Carrier;
-use ukikit_creds::{EncryptedCredential, HostIdentity, Name, Timestamp};
+use ukikit_creds::{EncryptedCredential, Name, Timestamp};
 use ukikit_sysext::{Architecture, Certificates, Image, ImageClass, Plan, Requirements};
 
-use super::{IDENTITY_MAX, moment, name, read_either};
+use super::{moment, name, read_either, read_identity};
 use crate::command::ext::read_certificate;
 use crate::command::ext::signing::{self, Signing};
 use crate::file;
@@ -136,7 +136,9 @@ impl Carried {
         let time = self.timestamp.as_deref();
         let now = time.map_or(Ok(now), |time| moment::parse(time, now))?;
         let carrier = self.carrier().and_then(|carrier| {
-            carrier.check(&host, now, self.generation)?;
+            carrier.check_host(&host)?;
+            carrier.check_expiry(now)?;
+            carrier.check_generation(self.generation)?;
             Ok(carrier)
         });
         let carrier = carrier.with_context(|| format!("cannot take `{}`", self.image.display()))?;
@@ -154,13 +156,9 @@ impl Carried {
             .file_name()
             .map(|name| name.to_string_lossy().into_owned());
         image.verify(&trusted, &requirements)?;
-        Carrier::read(&image.tree()?)
+        Carrier::find(&image.tree()?)?
+            .with_context(|| format!("it is no carrier: it has no {}", Carrier::place()))
     }
-}
-
-fn read_identity(path: &Path) -> Result<HostIdentity> {
-    let read = HostIdentity::from_json(&file::read(path, IDENTITY_MAX)?);
-    read.with_context(|| format!("cannot use `{}`", path.display()))
 }
 
 /// A carrier in a line.

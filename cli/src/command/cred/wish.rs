@@ -13,7 +13,7 @@ use ukikit_creds::{
 };
 
 use super::judgement::raise;
-use super::{Encoding, IDENTITY_MAX, Machine, TpmDevice, moment};
+use super::{Encoding, Machine, TpmDevice, moment, read_identity};
 use crate::file;
 use crate::output::{Output, with_hint};
 use crate::system;
@@ -353,8 +353,7 @@ impl Wish {
 
 /// Another machine's PCRs cannot be read, so every value has to be given.
 fn binding_to_identity(path: &Path, recipe: &Recipe, mut policy: PcrPolicy) -> Result<TpmBinding> {
-    let read = HostIdentity::from_json(&file::read(path, IDENTITY_MAX)?);
-    let identity = read.with_context(|| format!("cannot use `{}`", path.display()))?;
+    let identity = read_identity(path)?;
     let pcrs = &recipe.pcrs;
     if !pcrs.to_read().is_empty() {
         let error = anyhow!("the values of PCR {} are not known here", pcrs.to_read());

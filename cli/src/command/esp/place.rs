@@ -5,11 +5,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use ukikit_creds::Timestamp;
 use ukikit_esp::{Companion, Esp, Target, Uki};
 
 use super::verify::{Encoding, Expected};
 use super::{Root, Whose, apply, hint_at_ukis};
+use crate::command::cred::read_identity;
 use crate::output::{Json, Output};
+use crate::system;
 
 #[derive(Debug, Args)]
 pub(crate) struct Place {
@@ -23,6 +26,9 @@ pub(crate) struct Place {
     /// Certificate, in PEM, that an image must be signed by [default: those in the initrd of the UKI]
     #[arg(long, value_name = "FILE")]
     certificate: Vec<PathBuf>,
+    /// The host, by its identity file: a carrier is placed for its own host alone
+    #[arg(long = "for", value_name = "IDENTITY")]
+    identity: Option<PathBuf>,
     /// How the credentials are written; initrds of systemd up to 261 want some of them binary
     #[arg(long, value_enum, value_name = "ENCODING", default_value_t)]
     encoding: Encoding,
@@ -42,7 +48,15 @@ impl Place {
         let esp = self.root.open()?;
         let target = self.whose.target();
         let uki = read_uki(&esp, &target)?;
-        let mut expected = Expected::new(self.encoding, &self.certificate, uki.as_deref());
+        let host = self.identity.as_deref().map(read_identity).transpose()?;
+        let now = Timestamp::from_micros(system::now_micros());
+        let mut expected = Expected::new(
+            self.encoding,
+            &self.certificate,
+            uki.as_deref(),
+            host.as_ref(),
+            now,
+        );
         let files = self
             .files
             .iter()

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
-use ukikit::Base;
-use ukikit_creds::EncryptedCredential;
+use ukikit::{Base, Carrier};
+use ukikit_creds::{EncryptedCredential, HostIdentity, Timestamp};
 use ukikit_esp::{AddonTarget, Companion, Kind, Uki, check_addon};
 use ukikit_sysext::{Certificate, Certificates, Image, Requirements};
 
@@ -31,6 +31,9 @@ pub(super) struct Expected<'a> {
     /// The UKI they are for, `None` if for all.
     uki: Option<&'a [u8]>,
     base: Option<Base>,
+    /// The host, which a carrier must be for.
+    host: Option<&'a HostIdentity>,
+    now: Timestamp,
 }
 
 impl<'a> Expected<'a> {
@@ -38,12 +41,16 @@ impl<'a> Expected<'a> {
         encoding: Encoding,
         certificates: &'a [PathBuf],
         uki: Option<&'a [u8]>,
+        host: Option<&'a HostIdentity>,
+        now: Timestamp,
     ) -> Self {
         Self {
             encoding,
             certificates,
             uki,
             base: None,
+            host,
+            now,
         }
     }
 
@@ -87,7 +94,22 @@ impl<'a> Expected<'a> {
         }
         let image = Image::open(Cursor::new(companion.content().to_vec()))?;
         image.verify(&self.trusted()?, &requirements)?;
-        Ok(())
+        match Carrier::find(&image.tree()?)? {
+            Some(carrier) => self.verify_carrier(&carrier),
+            None => Ok(()),
+        }
+    }
+
+    /// systemd knows nothing of whose carrier it is and until when: here is the last place to look.
+    fn verify_carrier(&self, carrier: &Carrier) -> Result<()> {
+        let host = self.host.ok_or_else(|| {
+            with_hint(
+                anyhow!("it is the carrier of one host, and it is not said which host this is"),
+                "give --for=FILE, what ukikit tpm identity wrote there",
+            )
+        })?;
+        carrier.check_host(host)?;
+        carrier.check_expiry(self.now)
     }
 
     /// What the UKI's initrd tells; it is unpacked once, and only for an image.

@@ -9,12 +9,16 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
+use ukikit::Carrier;
+use ukikit_creds::Timestamp;
 use ukikit_sysext::{
-    Architecture, Certificates, Error, Finding, Image, Requirements, RootHash, Scope,
+    Architecture, Certificates, Check, Error, Finding, Image, Requirements, RootHash, Scope, Tree,
 };
 
 use super::{SCHEMA, read_base, read_certificate};
+use crate::command::cred::read_identity;
 use crate::output::{Json, Output};
+use crate::system;
 
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
@@ -29,6 +33,9 @@ pub(crate) struct Verify {
     /// What it is to be merged into: an os-release, initrd or UKI [default: this machine's os-release]
     #[arg(long, value_name = "FILE")]
     base: Option<PathBuf>,
+    /// The host, by its identity file: refuse the carrier of another
+    #[arg(long = "for", value_name = "IDENTITY")]
+    identity: Option<PathBuf>,
     /// How to print the verdict
     #[arg(long, value_name = "FORM", default_value = "off")]
     json: Json,
@@ -42,9 +49,12 @@ impl Verify {
         let cannot = || format!("cannot read `{}`", self.image.display());
         let file = File::open(&self.image).with_context(cannot)?;
         let verified = Image::open(BufReader::new(file))
-            .and_then(|image| image.verify(&trusted, &requirements));
+            .and_then(|image| Ok((image.verify(&trusted, &requirements)?, image.tree()?)));
         let (root_hash, findings) = match verified {
-            Ok(root_hash) => (Some(root_hash), Vec::new()),
+            Ok((root_hash, tree)) => match self.refused_carrier(&tree)? {
+                None => (Some(root_hash), Vec::new()),
+                finding => (None, finding.into_iter().collect()),
+            },
             Err(Error::Refused { findings }) => (None, findings),
             Err(error) => return Err(anyhow::Error::new(error).context(cannot())),
         };
@@ -63,6 +73,22 @@ impl Verify {
         } else {
             ExitCode::FAILURE
         })
+    }
+
+    /// What speaks against a carrier: its expiry and, when the host is known, that it is another's.
+    fn refused_carrier(&self, tree: &Tree) -> Result<Option<Finding>> {
+        let Some(carrier) = Carrier::find(tree)? else {
+            return Ok(None);
+        };
+        let host = self.identity.as_deref().map(read_identity).transpose()?;
+        let now = Timestamp::from_micros(system::now_micros());
+        let checked = host
+            .map_or(Ok(()), |host| carrier.check_host(&host))
+            .and_then(|()| carrier.check_expiry(now));
+        let finding = |error: anyhow::Error| {
+            Finding::new(Check::Content, Carrier::place(), error.to_string())
+        };
+        Ok(checked.err().map(finding))
     }
 
     fn requirements(&self) -> Result<Requirements> {
