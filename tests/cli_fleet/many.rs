@@ -53,6 +53,34 @@ fn an_interrupted_run_leaves_whole_files_and_is_resumed() {
     );
 }
 
+/// What an interruption can leave: a tree without its record, and another one half made aside, with a credential that is no
+/// longer wanted.
+#[test]
+fn leftovers_of_an_interrupted_run_do_no_harm() {
+    let room = Room::with_hosts(2);
+    room.counts(ENCRYPT);
+    fs::remove_file(room.path("out/.ukikit-fleet/hosts/h0.json")).unwrap();
+    fs::remove_file(room.path("out/.ukikit-fleet/hosts/h1.json")).unwrap();
+    fs::remove_dir_all(room.path("out/h1")).unwrap();
+    room.write(
+        "out/.ukikit-fleet/trees/h1/loader/credentials/old.cred",
+        "half",
+    );
+    assert_eq!(
+        room.counts(ENCRYPT),
+        "2 hosts: 2 made, 0 unchanged, 0 removed"
+    );
+    assert_eq!(
+        names(&room.trees("out")),
+        [
+            "h0/loader/credentials/password.cred",
+            "h1/loader/credentials/password.cred"
+        ]
+    );
+    let aside = room.path("out/.ukikit-fleet/trees");
+    assert_eq!(fs::read_dir(aside).unwrap().count(), 0);
+}
+
 /// Trees hold nothing but credentials, and all of them can be read.
 fn assert_whole(room: &Room, out: &str) {
     for (path, content) in room.trees(out) {

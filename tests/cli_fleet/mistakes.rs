@@ -129,6 +129,18 @@ fn what_is_wrong_is_said_before_anything_is_written() {
             "FLEET.toml:5: host web1, credential a*b: `a*b.cred` cannot be a companion: FAT cannot hold the character '*'",
         ),
         (
+            with("file = \"secrets/web1\"\nbind = \"none\"\n").replace("\"a\"", "\"fstab.extra\""),
+            "FLEET.toml:5: host web1, credential fstab.extra: systemd-fstab-generator would not take its value (fstab): line 1: it has fewer than three fields: device, mount point, type",
+        ),
+        (
+            format!(
+                "{host}target-systemd = 256\n{}",
+                &with("file = \"x\"\nbind = \"none\"\n")[host.len()..]
+            )
+            .replace("\"a\"", "\"import.pull\""),
+            "FLEET.toml:6: host web1, credential import.pull: systemd 256 does not read import.pull: 257 and later do",
+        ),
+        (
             with("").replace("\"a\"", "\"a/b\""),
             "FLEET.toml:5: host web1, credential a/b: \"a/b\" is not a credential name: it contains `/` or `:`",
         ),

@@ -165,13 +165,17 @@ impl Run<'_> {
             .find_map_first(|host| self.check(host).err())
     }
 
-    /// Everything that can be refused without sealing: the identity, the forms, missing values and most of the budget.
+    /// Everything that can be refused without sealing: the identity, the forms, missing values and those that their reader
+    /// would not take, and most of the budget.
     fn check(&self, host: &Host) -> Result<()> {
         let mut stored = 0;
         for job in self.fleet.jobs(host, self.now)? {
-            let size = self.values.size(&job.source, &job.name, &host.name);
-            // Base64 has four characters for three bytes.
-            stored += size.with_context(|| job.place.clone())? as u64 / 3 * 4;
+            let value = self.values.foresee(&job.source, &job.name, &host.name);
+            if let Some(value) = value.with_context(|| job.place.clone())? {
+                job.check(&value).with_context(|| job.place.clone())?;
+                // Base64 has four characters for three bytes.
+                stored += value.expose().len() as u64 / 3 * 4;
+            }
         }
         self.check_budget(host, stored)
     }
@@ -201,6 +205,7 @@ impl Run<'_> {
                 .values
                 .read(&job.source, &job.name, &host.name)
                 .with_context(place)?;
+            job.check(&value).with_context(place)?;
             let known = before
                 .iter()
                 .find(|sealed| sealed.name == job.name.as_str());
@@ -286,9 +291,9 @@ impl Run<'_> {
             &host.name,
             &work.record.iter().filter(is_fresh).collect::<Vec<_>>(),
         )?;
-        for Fresh { path, file, .. } in &work.fresh {
-            self.store.put(&host.name, path, file)?;
-        }
+        let fresh = work.fresh.iter();
+        let files = fresh.map(|fresh| (fresh.path.as_str(), fresh.file.as_slice()));
+        self.store.put(&host.name, files)?;
         for path in &work.gone {
             self.store.remove(&host.name, path)?;
         }

@@ -3,20 +3,22 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use ukikit_creds::catalog::WellKnown;
 use ukikit_creds::{
-    Credential, Encoding, EncryptedCredential, HostIdentity, Key, LINE, Name, Parent, PcrBank,
-    PcrMask, Secret, Timestamp, TpmBinding, catalog,
+    Credential, Encoding, EncryptedCredential, HostIdentity, Key, Kind, LINE, Name, Parent,
+    PcrBank, PcrMask, PcrPolicy, Secret, Timestamp, TpmBinding, catalog,
 };
-use ukikit_esp::Kind;
+use ukikit_esp::Kind as CompanionKind;
 
 use rand_core::CryptoRng;
 
 use super::file::{Fleet, Host, Settings};
 use super::policy::{Explanation, policy};
 use super::value::Source;
+use crate::delivery::{Delivery, Objection};
 use crate::moment;
 
 /// First systemd that reads a pinned key.
@@ -66,6 +68,19 @@ impl Job {
 
     pub(crate) fn explanation(&self) -> Explanation {
         Explanation::of(&self.binding.policy, &self.name)
+    }
+
+    /// Whether its reader takes the value. Nothing of it stands in the error.
+    pub(crate) fn check(&self, value: &Secret) -> Result<()> {
+        let Some(entry) = WellKnown::find(&self.name) else {
+            return Ok(());
+        };
+        entry
+            .check(&self.name, value.expose())
+            .map_err(|violation| {
+                let (program, content) = (entry.program, entry.content.as_str());
+                anyhow!("{program} would not take its value ({content}): {violation}")
+            })
     }
 
     /// The storage key's TPM name, hexadecimal: the part of the identity that decides who opens it.
@@ -208,13 +223,14 @@ fn job(
 ) -> Result<Job> {
     let form = Form::choose(&settings, host.target_systemd)?;
     let policy = policy(&settings, host)?;
+    check_reader(&settings.name, &form, &policy, host)?;
     let parent = identity
         .parent(form.pinned)
         .with_context(|| format!("cannot seal to `{}`", host.identity.display()))?;
     let binding = TpmBinding { parent, policy };
     let path = format!(
         "{}/{}.cred",
-        host.target.directory(Kind::Credential),
+        host.target.directory(CompanionKind::Credential),
         settings.name
     );
     let options = Options::of(&path, &binding, &form, settings.not_after.as_deref())?.digest()?;
@@ -239,6 +255,22 @@ fn job(
         not_after,
         options,
     })
+}
+
+/// Refuses what could never reach its reader, or be read there.
+fn check_reader(name: &Name, form: &Form, policy: &PcrPolicy, host: &Host) -> Result<()> {
+    let mut kind = Kind::default();
+    (kind.tpm, kind.pinned, kind.signed) = (true, form.pinned, policy.signed.is_some());
+    let delivery = Delivery {
+        name: Some(name),
+        kind,
+        systemd: host.target_systemd,
+    };
+    let fatal = |objection: &Objection| objection.fatal;
+    match delivery.objections().into_iter().find(fatal) {
+        Some(objection) => bail!(objection.reason),
+        None => Ok(()),
+    }
 }
 
 /// What decides the file beside the value and the storage key. Its digest tells a later run whether anything changed.

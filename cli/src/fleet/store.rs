@@ -6,6 +6,7 @@
 //! DIR/.ukikit-fleet/log.jsonl           who sealed what; log-I-of-N.jsonl for a shard
 //! DIR/.ukikit-fleet/key                 of the fingerprints; the one thing not to be copied with the rest
 //! DIR/.ukikit-fleet/tmp/HOST            a file on its way
+//! DIR/.ukikit-fleet/trees/HOST          the tree of a new host on its way
 //! ```
 //!
 //! Files are written aside and renamed; the host's record comes last, so that an interrupted host is done again. Nothing is
@@ -56,6 +57,7 @@ impl Store {
             self.state(""),
             self.state("hosts"),
             self.state("tmp"),
+            self.state("trees"),
         ] {
             let mut builder = DirBuilder::new();
             let mode = if directory == self.root { 0o777 } else { 0o700 };
@@ -134,6 +136,7 @@ impl Store {
         absent_is_fine(fs::remove_dir_all(&tree))
             .with_context(|| format!("cannot remove `{}`", tree.display()))?;
         absent_is_fine(fs::remove_file(self.state("tmp").join(host)))?;
+        absent_is_fine(fs::remove_dir_all(self.state("trees").join(host)))?;
         fs::remove_file(&record)
             .with_context(|| format!("cannot remove `{}`", record.display()))?;
         Ok(credentials)
@@ -144,9 +147,50 @@ impl Store {
         fs::read(self.root.join(host).join(&sealed.path)).is_ok_and(|file| sealed.is(&file))
     }
 
-    /// Puts a file into the tree of `host`.
-    pub(crate) fn put(&self, host: &str, path: &str, file: &[u8]) -> Result<()> {
-        self.replace(host, &self.root.join(host).join(path), file)
+    /// Puts files into the tree of `host`: all at once when it has no tree yet, else each in turn.
+    pub(crate) fn put<'f>(
+        &self,
+        host: &str,
+        files: impl Iterator<Item = (&'f str, &'f [u8])> + Clone,
+    ) -> Result<()> {
+        let tree = self.root.join(host);
+        if !tree.exists() {
+            let made = self.make_tree(&tree, host, files);
+            return made.with_context(|| format!("cannot write `{}`", tree.display()));
+        }
+        for (path, file) in files {
+            self.replace(host, &tree.join(path), file)?;
+        }
+        Ok(())
+    }
+
+    /// A tree made aside and renamed: one change of the directory that all hosts share, and no file is renamed by itself.
+    fn make_tree<'f>(
+        &self,
+        tree: &Path,
+        host: &str,
+        files: impl Iterator<Item = (&'f str, &'f [u8])>,
+    ) -> io::Result<()> {
+        let trees = self.state("trees");
+        let aside = trees.join(host);
+        // What an interrupted run left may no longer be wanted.
+        absent_is_fine(fs::remove_dir_all(&aside))?;
+        for (path, file) in files {
+            let path = aside.join(path);
+            let mut made = match create(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    make_directories(&trees, &path)?;
+                    create(&path)?
+                }
+                made => made?,
+            };
+            made.write_all(file)?;
+        }
+        match fs::rename(&aside, tree) {
+            // A host whose every credential went away has nothing aside.
+            Err(error) if error.kind() == ErrorKind::NotFound && !aside.exists() => Ok(()),
+            done => done,
+        }
     }
 
     /// Keeps the record of a host.
@@ -206,39 +250,16 @@ impl Store {
     fn replace(&self, host: &str, path: &Path, content: &[u8]) -> Result<()> {
         let aside = self.state("tmp").join(host);
         let write = || -> io::Result<()> {
-            let mut options = OpenOptions::new();
-            let mut file = options
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&aside)?;
-            file.write_all(content)?;
+            create(&aside)?.write_all(content)?;
             match fs::rename(&aside, path) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    self.make_directories(path)?;
+                    make_directories(&self.root, path)?;
                     fs::rename(&aside, path)
                 }
                 done => done,
             }
         };
         write().with_context(|| format!("cannot write `{}`", path.display()))
-    }
-
-    /// Makes the directories on the way to `path`, from the top: a new host has none of them, and asking first costs as much.
-    fn make_directories(&self, path: &Path) -> io::Result<()> {
-        let mut directory = self.root.clone();
-        let inside = path
-            .parent()
-            .and_then(|parent| parent.strip_prefix(&self.root).ok());
-        for name in inside.unwrap_or(Path::new("")) {
-            directory.push(name);
-            match fs::create_dir(&directory) {
-                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
     }
 
     fn record_path(&self, host: &str) -> PathBuf {
@@ -248,6 +269,29 @@ impl Store {
     fn state(&self, name: &str) -> PathBuf {
         self.root.join(STATE).join(name)
     }
+}
+
+/// A new file for its owner alone, or an old one emptied.
+fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(true);
+    options.mode(0o600).open(path)
+}
+
+/// Makes the directories between `root` and `path`, from the top: a new host has none of them, and asking first costs as much.
+fn make_directories(root: &Path, path: &Path) -> io::Result<()> {
+    let mut directory = root.to_owned();
+    let inside = path
+        .parent()
+        .and_then(|parent| parent.strip_prefix(root).ok());
+    for name in inside.unwrap_or(Path::new("")) {
+        directory.push(name);
+        match fs::create_dir(&directory) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {

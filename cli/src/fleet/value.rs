@@ -91,31 +91,17 @@ impl Values {
         Ok(value)
     }
 
-    /// The size of the value, as far as it is known without running a program for this host alone.
-    pub(crate) fn size(&self, source: &Source, name: &Name, host: &str) -> Result<usize> {
+    /// The value, unless it takes running a program for this host alone.
+    pub(crate) fn foresee(
+        &self,
+        source: &Source,
+        name: &Name,
+        host: &str,
+    ) -> Result<Option<Arc<Secret>>> {
         match source {
-            Source::Command(_) if !source.is_shared() => Ok(0),
-            Source::File(_) if !source.is_shared() => self.file_size(source, host),
-            _ => Ok(self.read(source, name, host)?.expose().len()),
+            Source::Command(_) if !source.is_shared() => Ok(None),
+            _ => self.read(source, name, host).map(Some),
         }
-    }
-
-    fn file_size(&self, source: &Source, host: &str) -> Result<usize> {
-        let Source::File(path) = source.for_host(host) else {
-            return Ok(0);
-        };
-        let path = self.directory.join(path);
-        // Opened and not only looked at: it has to be readable.
-        let file = File::open(&path).and_then(|file| file.metadata());
-        let size = file
-            .with_context(|| format!("cannot read `{}`", path.display()))?
-            .len();
-        ensure!(
-            size <= PLAINTEXT_MAX as u64,
-            "`{}` is longer than {PLAINTEXT_MAX} bytes",
-            path.display()
-        );
-        Ok(usize::try_from(size)?)
     }
 
     fn read_once(&self, source: &Source, name: &Name, host: &str) -> Result<Arc<Secret>> {
