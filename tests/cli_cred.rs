@@ -245,7 +245,7 @@ fn sealed_for_an_identity_and_opened_by_its_tpm() {
     );
     bench.refuses(
         "cred encrypt --for=host.json --with-key=tpm2 --tpm2-pcrs=7 in c.cred",
-        "error: the values of PCR 7 are not known here\n\nhint: give them, as in --tpm2-pcrs=7:sha256=HEX\n",
+        "error: the values of PCR 7 are not known here\n\nhint: give them, as in --tpm2-pcrs=7:sha256=HEX, or a file of them with --tpm2-pcr-values=\n",
     );
     let other = Swtpm::start("b");
     bench.refuses(

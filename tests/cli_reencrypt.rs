@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use support::bench::Bench;
 use support::swtpm::Swtpm;
-use support::vector;
+use support::{identities, vector};
 
 /// A credential that nobody here can open changes its encoding all the same, there and back.
 #[test]
@@ -155,4 +155,41 @@ fn to_the_tpm_of_another_host() {
         "`b.cred`: tpm2-with-public-key, un-pinned, bound to signed PCR 11 (sha256), base64, for systemd 255 and later\n"
     );
     assert_eq!((old.leftovers(), new.leftovers()), (vec![], vec![]));
+}
+
+/// A value by hand and the same one from a file make the same policy, in the bank that is named.
+#[test]
+fn pcr_values_come_from_a_file_too() {
+    let bench = Bench::new();
+    bench.write("in", b"hello");
+    bench.write("a.json", identities::of_vector("a").as_bytes());
+    let value = "0123456789abcdef".repeat(6);
+    let file = format!(r#"[{{"nr":7,"name":"secure-boot-policy","sha384":"{value}"}}]"#);
+    bench.write("pcrs.json", file.as_bytes());
+    let policy = |options: &str| {
+        bench.run(&format!(
+            "cred encrypt --for=a.json --with-key=tpm2 in x.cred {options}"
+        ));
+        let (shown, _) = bench.run("cred inspect --json=short x.cred");
+        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        let tpm = &shown["tpm"];
+        [&tpm["bank"], &tpm["pcrs"], &tpm["policy"]].map(ToString::to_string)
+    };
+    let by_hand = policy(&format!("--tpm2-pcrs=7:sha384={value}"));
+    assert_eq!(by_hand[..2], ["\"sha384\"", "[7]"]);
+    for pcrs in ["7", "7:sha384"] {
+        let from_file = policy(&format!("--tpm2-pcrs={pcrs} --tpm2-pcr-values=pcrs.json"));
+        assert_eq!(from_file, by_hand);
+    }
+    let encrypt = "cred encrypt --for=a.json --with-key=tpm2 in y.cred";
+    for (pcrs, error) in [
+        ("7+8", "PCR 7 has no value in the sha256 bank"),
+        ("7:sha1", "PCR 7 has no value in the sha1 bank"),
+        ("8:sha384", "PCR 8 has no value in the sha384 bank"),
+    ] {
+        bench.refuses(
+            &format!("{encrypt} --tpm2-pcrs={pcrs} --tpm2-pcr-values=pcrs.json"),
+            &format!("error: cannot use `pcrs.json`: {error}\n"),
+        );
+    }
 }

@@ -145,6 +145,9 @@ pub enum Error {
         /// Bank as systemd spells it.
         bank: crate::PcrBank,
     },
+    /// Not a file of PCR values.
+    #[error("the file of PCR values cannot be used: {0}")]
+    PcrValues(String),
     /// Not an RSA public key in PEM.
     #[error("the policy's public key cannot be used: {0}")]
     PolicyKey(String),

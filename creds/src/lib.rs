@@ -73,6 +73,7 @@ mod kdf;
 mod key;
 mod machine;
 mod pcr;
+mod pcr_values;
 mod policy;
 mod public;
 mod seal;
@@ -94,7 +95,8 @@ pub use host::{HOST_SECRET_PATH, HostSecret};
 pub use identity::HostIdentity;
 pub use key::{Key, Kind};
 pub use machine::MachineId;
-pub use pcr::{PcrBank, PcrMask, PcrWish};
+pub use pcr::{PcrBank, PcrMask, PcrWish, SignedPcrWish};
+pub use pcr_values::PcrValues;
 pub use policy::{PcrPolicy, PolicyKey, SignedPolicy};
 pub use public::{Algorithm, PublicArea, Template};
 pub use seal::{

@@ -213,6 +213,50 @@ impl PcrWish {
     }
 }
 
+/// PCRs that signatures cover, as `--tpm2-public-key-pcrs=` takes them: `11`, or `11:sha384` for another bank than SHA-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignedPcrWish {
+    /// The PCRs.
+    pub pcrs: PcrMask,
+    /// The bank, when one was named.
+    pub bank: Option<PcrBank>,
+}
+
+impl SignedPcrWish {
+    /// The bank of a policy that also binds to values in the bank `literal`, if that is known.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Pcr`] when both name one, and not the same.
+    pub fn bank_beside(&self, literal: Option<PcrBank>) -> Result<Option<PcrBank>, Error> {
+        match (self.bank, literal) {
+            (Some(signed), Some(literal)) if signed != literal => Err(Error::Pcr {
+                given: format!("{}:{signed}", self.pcrs),
+                reason: format!(
+                    "all PCRs of a policy are in one bank, and others are in {literal}"
+                ),
+            }),
+            (signed, literal) => Ok(signed.or(literal)),
+        }
+    }
+}
+
+impl FromStr for SignedPcrWish {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let PcrWish { values, bank } = text.replace(',', "+").parse()?;
+        if values.is_empty() || values.values().any(Option::is_some) {
+            return Err(Error::Pcr {
+                given: text.to_owned(),
+                reason: "it takes PCRs without values, such as 11 or 11:sha384".into(),
+            });
+        }
+        let pcrs = values.into_keys().collect();
+        Ok(Self { pcrs, bank })
+    }
+}
+
 /// The PCR with this number or name.
 pub(crate) fn index(text: &str) -> Result<u32, Error> {
     let named = NAMES
@@ -307,6 +351,33 @@ mod tests {
             ),
         ] {
             assert_eq!(text.parse::<PcrWish>().unwrap_err().to_string(), reason);
+        }
+    }
+
+    #[test]
+    fn signed_pcrs_name_a_bank_and_no_values() {
+        let wish: SignedPcrWish = "11,14:sha384".parse().unwrap();
+        assert_eq!(wish.pcrs.to_string(), "11+14");
+        assert_eq!(wish.bank, Some(PcrBank::Sha384));
+        assert_eq!(wish.bank_beside(None).unwrap(), Some(PcrBank::Sha384));
+        let bare: SignedPcrWish = "kernel-boot".parse().unwrap();
+        assert_eq!(
+            bare.bank_beside(Some(PcrBank::Sha1)).unwrap(),
+            Some(PcrBank::Sha1)
+        );
+        assert_eq!(
+            wish.bank_beside(Some(PcrBank::Sha1))
+                .unwrap_err()
+                .to_string(),
+            "\"11+14:sha384\" names no PCR to bind to: all PCRs of a policy are in one bank, and others are in sha1"
+        );
+        for text in ["", &format!("11:sha256={}", "0".repeat(64))] {
+            assert_eq!(
+                text.parse::<SignedPcrWish>().unwrap_err().to_string(),
+                format!(
+                    "{text:?} names no PCR to bind to: it takes PCRs without values, such as 11 or 11:sha384"
+                )
+            );
         }
     }
 

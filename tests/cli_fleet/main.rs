@@ -153,6 +153,31 @@ fn every_change_is_noticed() {
     assert_eq!(first_lines(&room).len(), 1);
 }
 
+/// The same policy, whether a value stands in the fleet file or in a file of the host's.
+#[test]
+fn pcr_values_come_from_a_file_of_the_host() {
+    let room = three_hosts();
+    room.counts(ENCRYPT);
+    let value = PCR_7.split('=').next_back().unwrap();
+    room.write(
+        "web.pcrs",
+        &format!("{{\"sha256\": {{\"7\": \"{value}\"}}}}"),
+    );
+    let fleet = fs::read_to_string(room.path("FLEET.toml")).unwrap();
+    let by_hand = format!("tpm2-pcrs = \"{PCR_7}\"");
+    let from_file = "tpm2-pcrs = \"7\"\ntpm2-pcr-values = \"web.pcrs\"";
+    room.write("FLEET.toml", &fleet.replace(&by_hand, from_file));
+    assert_eq!(
+        room.counts(ENCRYPT),
+        "3 hosts: 0 made, 6 unchanged, 0 removed"
+    );
+    room.write("web.pcrs", "{}");
+    assert_eq!(
+        text(&room.fleet(ENCRYPT).stderr),
+        "error: FLEET.toml:8: host web1, credential fstab.extra: cannot use `web.pcrs`: PCR 7 has no value in the sha256 bank\n"
+    );
+}
+
 #[test]
 fn secrets_come_decrypted_on_a_pipe() {
     let credential = "[[credential]]\nname = \"token\"\nstdin = true\nbind = \"none\"\n";

@@ -21,7 +21,7 @@ fn what_is_wrong_is_said_before_anything_is_written() {
         ),
         (
             format!("{host}color = 1\n"),
-            "FLEET.toml:4: host web1: unknown field `color`, expected one of `name`, `identity`, `tags`, `uki`, `target-systemd`, `tpm2-pcrs`, `credential`",
+            "FLEET.toml:4: host web1: unknown field `color`, expected one of `name`, `identity`, `tags`, `uki`, `target-systemd`, `tpm2-pcrs`, `tpm2-pcr-values`, `credential`",
         ),
         (
             format!("{host}{host}"),

@@ -11,6 +11,8 @@ pub(crate) struct Case {
     pub(crate) pinned: bool,
     /// What `--tpm2-pcrs=` is given.
     pub(crate) pcrs: String,
+    /// The bank of a policy that names none by its values.
+    pub(crate) bank: String,
     /// For user 1001 of the machine, not for the system.
     pub(crate) scoped: bool,
 }
@@ -21,6 +23,7 @@ impl Case {
             key,
             pinned,
             pcrs: String::new(),
+            bank: "sha256".to_owned(),
             scoped: false,
         }
     }
@@ -71,6 +74,39 @@ impl fmt::Display for Case {
             "{} ({pinned}, PCRs \"{}\", {scope})",
             self.key, self.pcrs
         )
+    }
+}
+
+/// Why a credential is not opened, in the words of each side.
+#[derive(Clone, Copy)]
+pub(crate) enum Reason {
+    OtherTpm,
+    PcrValues,
+    Signature,
+    Expired,
+}
+
+impl Reason {
+    pub(crate) fn ours(self) -> &'static str {
+        match self {
+            Self::OtherTpm => "the credential was sealed to another TPM",
+            Self::PcrValues => "the TPM's PCR values differ from those the credential is bound to",
+            Self::Signature => "no signature for the current ",
+            Self::Expired => "the credential expired at @1700000200",
+        }
+    }
+
+    /// 257 has little more than the number of an error.
+    pub(crate) fn of_systemd(self, version: u32) -> &'static str {
+        match (self, version) {
+            (Self::OtherTpm, 262) => "Key most likely does not belong to this TPM",
+            (Self::OtherTpm, _) => "State not recoverable",
+            (Self::PcrValues, 262) => "TPM policy does not match current system state",
+            (Self::PcrValues, _) => "Operation not permitted",
+            (Self::Signature, 262) => "Device not a stream",
+            (Self::Signature, _) => "No such device or address",
+            (Self::Expired, _) => "time passed, refusing to use",
+        }
     }
 }
 

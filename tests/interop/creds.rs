@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod banks;
 mod cases;
 
 use std::fs::{self, Permissions};
@@ -12,7 +13,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use cases::{Case, cases, systemd_keys};
+use cases::{Case, Reason, cases, systemd_keys};
 use sha2::{Digest, Sha256};
 use support::swtpm::Swtpm;
 use support::systemd::{Room, Systemd};
@@ -124,12 +125,18 @@ fn both_sides_refuse_what_does_not_fit() {
 
         bench.tpm = Swtpm::start("b");
         bench.tpm.extend_profile(PROFILE);
-        bench.assert_refused(&credentials, None);
+        let [(bound, bound_case), (signed, signed_case)] = &credentials;
+        for (credential, case) in &credentials {
+            bench.assert_refused(case, credential, Reason::OtherTpm, None);
+        }
         bench.restart("a");
         bench.tpm.extend_profile(PROFILE);
-        bench.assert_refused(&credentials, None);
+        bench.assert_refused(bound_case, bound, Reason::PcrValues, None);
+        bench.assert_refused(signed_case, signed, Reason::Signature, None);
         bench.restart("a");
-        bench.assert_refused(&[expiring], Some("--timestamp=@1700000300"));
+        let (expiring, case) = &expiring;
+        let time = Some("--timestamp=@1700000300");
+        bench.assert_refused(case, expiring, Reason::Expired, time);
     }
 }
 
@@ -248,10 +255,6 @@ impl Bench {
         let systemds: Vec<_> = systemds.into_iter().collect::<Option<_>>()?;
         for (_, room) in &systemds {
             room.write("pk1.pem", &fs::read(vector("creds/keys/pk1.pem")).unwrap());
-            room.write(
-                "signature.json",
-                &fs::read(vector("creds/keys/pk1-signature.json")).unwrap(),
-            );
         }
         let place = TempDir::new().unwrap();
         let secret = place.path().join("credential.secret");
@@ -265,6 +268,8 @@ impl Bench {
             place,
         };
         bench.write_plaintext(PLAINTEXT);
+        let signature = vector("creds/keys/pk1-signature.json");
+        bench.write_signature(&fs::read_to_string(signature).unwrap());
         Some(bench)
     }
 
@@ -286,6 +291,14 @@ impl Bench {
         fs::write(self.path("plain"), content).unwrap();
         for (_, room) in &self.systemds {
             room.write("plain", content);
+        }
+    }
+
+    /// The signature file, for both systemds and for us.
+    fn write_signature(&self, json: &str) {
+        fs::write(self.path("signature.json"), json).unwrap();
+        for (_, room) in &self.systemds {
+            room.write("signature.json", json.as_bytes());
         }
     }
 
@@ -322,7 +335,7 @@ impl Bench {
             command
                 .arg("--tpm2-public-key")
                 .arg(vector("creds/keys/pk1.pem"))
-                .arg("--tpm2-public-key-pcrs=11");
+                .arg(format!("--tpm2-public-key-pcrs=11:{}", case.bank));
         }
         command.arg(self.path("plain"));
         command
@@ -344,7 +357,7 @@ impl Bench {
         if case.uses_public_key() {
             command
                 .arg("--tpm2-signature")
-                .arg(vector("creds/keys/pk1-signature.json"));
+                .arg(self.path("signature.json"));
         }
         if case.may_be_null() {
             command.arg("--allow-null");
@@ -433,20 +446,35 @@ impl Bench {
         }
     }
 
-    fn assert_refused(&self, credentials: &[(Vec<u8>, Case)], argument: Option<&str>) {
-        for (credential, case) in credentials {
-            let theirs =
-                self.systemd_decrypt(&self.systemds[0].1, case, credential, argument.as_slice());
-            assert!(!theirs.status.success(), "systemd-creds opens {case}");
-            let mut arguments = vec![self.device()];
-            arguments.extend(argument.map(str::to_owned));
-            let ours = self.decrypt(case, credential, &arguments);
-            let said = text(&ours.stderr);
-            assert_eq!(ours.status.code(), Some(1), "{case}: {said}");
-            assert_eq!(ours.stdout, b"", "{case}");
-            assert!(said.starts_with("error: "), "{said}");
-            self.tpm.assert_tidy(case);
+    /// By every systemd that knows the type, and by us, for the same reason.
+    fn assert_refused(
+        &self,
+        case: &Case,
+        credential: &[u8],
+        reason: Reason,
+        argument: Option<&str>,
+    ) {
+        for (version, room) in &self.systemds {
+            if *version == 257 && case.pinned {
+                continue;
+            }
+            let theirs = self.systemd_decrypt(room, case, credential, argument.as_slice());
+            assert!(
+                !theirs.status.success(),
+                "systemd-creds {version} opens {case}"
+            );
+            let said = text(&theirs.stderr);
+            assert!(said.contains(reason.of_systemd(*version)), "{case}: {said}");
         }
+        let mut arguments = vec![self.device()];
+        arguments.extend(argument.map(str::to_owned));
+        let ours = self.decrypt(case, credential, &arguments);
+        let said = text(&ours.stderr);
+        assert_eq!(ours.status.code(), Some(1), "{case}: {said}");
+        assert_eq!(ours.stdout, b"", "{case}");
+        assert!(said.starts_with("error: "), "{said}");
+        assert!(said.contains(reason.ours()), "{case}: {said}");
+        self.tpm.assert_tidy(case);
     }
 }
 

@@ -102,6 +102,7 @@ impl Swtpm {
             "sha1" => 0x0004,
             "sha256" => 0x000b,
             "sha384" => 0x000c,
+            "sha512" => 0x000d,
             _ => panic!("bank {bank}"),
         };
         let mut command = pcr.to_be_bytes().to_vec();

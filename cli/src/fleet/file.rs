@@ -19,7 +19,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use ukikit_creds::{Encoding, Name, PcrMask, PcrWish, PolicyKey};
+use ukikit_creds::{Encoding, Name, PcrWish, PolicyKey, SignedPcrWish};
 use ukikit_esp::Target;
 
 use super::entry::{File, Reading};
@@ -69,6 +69,8 @@ pub(crate) struct Host {
     pub(crate) target: Target,
     pub(crate) target_systemd: Option<u16>,
     pub(crate) pcrs: Option<PcrWish>,
+    /// The file with the values of its PCRs.
+    pub(crate) pcr_values: Option<PathBuf>,
     pub(crate) own: Vec<Settings>,
     pub(crate) tags: BTreeSet<String>,
 }
@@ -82,7 +84,7 @@ pub(crate) struct Settings {
     pub(crate) bind: Option<Bind>,
     pub(crate) pcrs: Option<PcrWish>,
     pub(crate) public_key: Option<PolicyKey>,
-    pub(crate) public_key_pcrs: Option<PcrMask>,
+    pub(crate) public_key_pcrs: Option<SignedPcrWish>,
     pub(crate) pinned: Option<bool>,
     pub(crate) encoding: Option<Encoding>,
     pub(crate) not_after: Option<String>,

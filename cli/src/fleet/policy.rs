@@ -1,11 +1,13 @@
 //! What a credential is bound to, what that stops, and what will break it: said aloud, since all three are easy to get wrong.
 
 use std::fmt;
+use std::fs::File;
+use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use ukikit_creds::catalog::{Reader, WellKnown};
-use ukikit_creds::{Name, PcrMask, PcrPolicy, SignedPolicy};
+use ukikit_creds::{Name, PcrMask, PcrPolicy, PcrValues, SignedPcrWish, SignedPolicy};
 
 use super::file::{Host, Settings};
 
@@ -51,12 +53,22 @@ impl Bind {
 pub(crate) fn policy(settings: &Settings, host: &Host) -> Result<PcrPolicy> {
     let mut policy = PcrPolicy::default();
     let Some(bind) = settings.bind else {
-        anyhow::bail!("it is not said what it is bound to: give `bind`");
+        bail!("it is not said what it is bound to: give `bind`");
     };
     if bind.uses_pcrs() {
-        let Some(wish) = settings.pcrs.as_ref().or(host.pcrs.as_ref()) else {
-            anyhow::bail!("it is bound to PCRs: give `tpm2-pcrs`, here or at the host");
+        let wish = settings.pcrs.clone().or_else(|| host.pcrs.clone());
+        let Some(mut wish) = wish else {
+            bail!("it is bound to PCRs: give `tpm2-pcrs`, here or at the host");
         };
+        if let Some(path) = &host.pcr_values {
+            let taken = read_values(path).and_then(|values| Ok(wish.take_from(&values)?));
+            taken.with_context(|| format!("cannot use `{}`", path.display()))?;
+        }
+        let open = wish.to_read();
+        ensure!(
+            open.is_empty(),
+            "the values of PCR {open} are not known here: give them, as in 7:sha256=HEX"
+        );
         policy.bank = wish.bank.unwrap_or(policy.bank);
         let values = wish.values.iter();
         policy.literal = values
@@ -65,15 +77,26 @@ pub(crate) fn policy(settings: &Settings, host: &Host) -> Result<PcrPolicy> {
     }
     if bind.uses_key() {
         let Some(key) = settings.public_key.clone() else {
-            anyhow::bail!("it is bound to signed PCRs: give `tpm2-public-key`");
+            bail!("it is bound to signed PCRs: give `tpm2-public-key`");
         };
-        let pcrs = settings
-            .public_key_pcrs
-            .unwrap_or(PcrMask::from_bits(1 << KERNEL_BOOT));
+        let literal = (!policy.literal.is_empty()).then_some(policy.bank);
+        let wish = settings.public_key_pcrs.unwrap_or(SignedPcrWish {
+            pcrs: PcrMask::from_bits(1 << KERNEL_BOOT),
+            bank: None,
+        });
+        policy.bank = wish.bank_beside(literal)?.unwrap_or(policy.bank);
+        let pcrs = wish.pcrs;
         policy.signed = Some(SignedPolicy { key, pcrs });
     }
     Ok(policy)
 }
+
+fn read_values(path: &Path) -> Result<PcrValues> {
+    let json = File::open(path).and_then(|file| crate::read_wiped(file, VALUES_MAX))?;
+    Ok(PcrValues::from_json(&json)?)
+}
+
+const VALUES_MAX: usize = 1 << 20;
 
 /// PCR 11: what systemd-stub measures of the UKI, and the phases of the boot.
 const KERNEL_BOOT: u32 = 11;

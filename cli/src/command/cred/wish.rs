@@ -9,7 +9,8 @@ use ukikit::delivery::Delivery;
 use ukikit_creds::tpm::Tpm;
 use ukikit_creds::{
     Credential, EncryptedCredential, HostIdentity, HostSecret, Key, Kind, Name, PUBLIC_KEY_FILE,
-    PcrMask, PcrPolicy, PcrWish, PolicyKey, SignedPolicy, Timestamp, TpmBinding, catalog,
+    PcrMask, PcrPolicy, PcrValues, PcrWish, PolicyKey, SignedPcrWish, SignedPolicy, Timestamp,
+    TpmBinding, catalog,
 };
 
 use super::judgement::raise;
@@ -19,6 +20,7 @@ use crate::output::{Output, with_hint};
 use crate::system;
 
 const PUBLIC_KEY_MAX: usize = 1 << 20;
+const PCR_VALUES_MAX: usize = 1 << 20;
 /// First systemd that reads a pinned key.
 const PINNED_SINCE: u16 = 262;
 
@@ -44,12 +46,15 @@ pub(super) struct Wish {
     /// PCRs to bind to, such as 7+14 for their values of now, or 7:sha256=HEX
     #[arg(long = "tpm2-pcrs", value_name = "PCRS")]
     pub(super) pcrs: Option<PcrWish>,
+    /// Take the values of PCRs from this file instead of the TPM: JSON of systemd-analyze pcrs, or {"sha256": {"7": "HEX"}}
+    #[arg(long = "tpm2-pcr-values", value_name = "FILE", requires = "pcrs")]
+    pub(super) pcr_values: Option<PathBuf>,
     /// Accept PCR values signed by this RSA key, in PEM
     #[arg(long = "tpm2-public-key", value_name = "FILE")]
     pub(super) public_key: Option<PathBuf>,
-    /// PCRs that the signatures cover [default: 11]
+    /// PCRs that the signatures cover, such as 11:sha384 in another bank than SHA-256 [default: 11]
     #[arg(long = "tpm2-public-key-pcrs", value_name = "PCRS")]
-    pub(super) public_key_pcrs: Option<PcrMask>,
+    pub(super) public_key_pcrs: Option<SignedPcrWish>,
     /// When it was made, such as @1700000000 [default: now; for a credential there is, what it says]
     #[arg(long, value_name = "TIME")]
     pub(super) timestamp: Option<String>,
@@ -136,12 +141,21 @@ impl Wish {
         let encoding = self
             .encoding
             .unwrap_or_else(|| self.encoding_for(name.as_ref()));
+        let mut pcrs = self.pcrs.clone().unwrap_or_default();
+        if let Some(path) = &self.pcr_values {
+            let taken = PcrValues::from_json(&file::read(path, PCR_VALUES_MAX)?)
+                .and_then(|values| pcrs.take_from(&values));
+            taken.with_context(|| format!("cannot use `{}`", path.display()))?;
+        }
+        if let Some(signed) = self.public_key_pcrs {
+            pcrs.bank = signed.bank_beside(pcrs.bank)?;
+        }
         Ok(Recipe {
             kind,
             name,
             encoding,
             signed,
-            pcrs: self.pcrs.clone().unwrap_or_default(),
+            pcrs,
         })
     }
 
@@ -233,7 +247,7 @@ impl Wish {
         let key = key.with_context(|| format!("cannot use `{}`", path.display()))?;
         let pcrs = self
             .public_key_pcrs
-            .unwrap_or_else(|| [11].into_iter().collect());
+            .map_or_else(|| [11].into_iter().collect(), |wish| wish.pcrs);
         Ok(kind.tpm.then_some(SignedPolicy { key, pcrs }))
     }
 
@@ -359,7 +373,7 @@ fn binding_to_identity(path: &Path, recipe: &Recipe, mut policy: PcrPolicy) -> R
         let error = anyhow!("the values of PCR {} are not known here", pcrs.to_read());
         return Err(with_hint(
             error,
-            "give them, as in --tpm2-pcrs=7:sha256=HEX",
+            "give them, as in --tpm2-pcrs=7:sha256=HEX, or a file of them with --tpm2-pcr-values=",
         ));
     }
     policy.bank = pcrs.bank.unwrap_or(policy.bank);
