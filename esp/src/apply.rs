@@ -56,6 +56,10 @@ impl Esp {
 
     fn settle_interrupted(&self) -> Result<Vec<Recovered>, Error> {
         let history = History::read(self)?;
+        if history.numbers().next().is_none() {
+            // A change can be interrupted before it has a directory, or behind the end of it.
+            history::discard_parents(self, &history.directory(1))?;
+        }
         let interrupted = history.interrupted();
         interrupted
             .map(|(number, change)| settle(self, &history.directory(number), change))

@@ -83,6 +83,27 @@ fn removal(esp: &Esp) -> Result<Changes, Error> {
 
 const PLANS: [Plan; 2] = [update, removal];
 
+/// The first change there is: even the directory the engine keeps its own in has to be made.
+#[test]
+fn the_first_change_leaves_no_directory_behind() {
+    let old = Memory::with(&[("EFI/Linux/new.efi", "kernel"), ("EFI/Linux/old.txt", "")]);
+    let mut how = Placing::new();
+    how.force = true;
+    let wanted = files(&[("loader/credentials/all.cred", "for all")]);
+    let changes = esp(&old).put(wanted, &how).unwrap();
+    let (new, calls) = undisturbed(&old, &changes);
+    let mut tally = Tally::default();
+    for fault in FAULTS {
+        for at in 0..calls {
+            let volume = old.copy();
+            let faulty = Faulty::new(volume.clone(), at, fault);
+            let _ = changes.apply(&Esp::on(faulty, Path::new("esp")).keep_free(0));
+            settle(&volume, &old, &new, &mut tally);
+        }
+    }
+    assert!(tally.old > 0 && tally.new > 0, "{tally:?}");
+}
+
 /// What every boot needs, at any moment.
 #[track_caller]
 fn assert_boots(now: &Tree, old: &Tree, new: &Tree) {
