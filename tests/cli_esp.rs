@@ -49,8 +49,19 @@ impl Room {
             .unwrap()
     }
 
-    /// Every file and directory of the ESP with its content.
+    /// Every file and directory of the ESP with its content, but for what the engine keeps for itself.
     fn tree(&self) -> Vec<(PathBuf, Option<Vec<u8>>)> {
+        let mut found = self.whole_tree();
+        let loader = self.path("esp/loader");
+        found.retain(|(path, _)| !path.starts_with(loader.join("ukikit")));
+        if !found.iter().any(|(path, _)| path.parent() == Some(&loader)) {
+            found.retain(|(path, _)| *path != loader);
+        }
+        found
+    }
+
+    /// Every file and directory of the ESP with its content.
+    fn whole_tree(&self) -> Vec<(PathBuf, Option<Vec<u8>>)> {
         let mut found = Vec::new();
         collect(&self.path("esp"), &mut found);
         found.sort();
@@ -76,6 +87,18 @@ fn assert_done(output: &Output, stdout: &str, stderr: &str) {
     assert_eq!(String::from_utf8_lossy(&output.stderr), stderr);
     assert_eq!(String::from_utf8_lossy(&output.stdout), stdout);
     assert_eq!(output.status.code(), Some(0));
+}
+
+/// The output without the room on the file system the test happens to run on.
+fn without_room(mut output: Output) -> Output {
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (json, line) = (text.find(",\"room\""), text.find("free  "));
+    output.stdout = match (json, line) {
+        (Some(at), _) => format!("{}}}\n", &text[..at]).into_bytes(),
+        (None, Some(at)) => text[..at].into(),
+        (None, None) => text.into_bytes(),
+    };
+    output
 }
 
 #[track_caller]
@@ -143,8 +166,10 @@ fn place_list_remove_and_everything_is_as_before() {
     let plan = "add      EFI/Linux/vendor.efi.extra.d/demo.cred (134 bytes)\n\
                 add      EFI/Linux/vendor.efi.extra.d/quiet.addon.efi (2048 bytes)\n";
     let dry_run = [&files[..], &["--dry-run"]].concat();
-    assert_done(&room.esp("place", &dry_run), plan, "");
-    assert_eq!(room.tree(), before);
+    let shown = room.esp("place", &dry_run);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("at the worst moment"));
+    assert_done(&without_room(shown), plan, "");
+    assert_eq!(room.whole_tree(), before);
 
     assert_done(&room.esp("place", &files), plan, "");
     let placed = room.path("esp/EFI/Linux/vendor.efi.extra.d");
@@ -166,15 +191,15 @@ fn place_list_remove_and_everything_is_as_before() {
     );
     assert_eq!(room.tree(), after);
 
-    let table = "TARGET                KIND        NAME             SIZE  NOTE\n\
-                 EFI/Linux/vendor.efi  credential  demo.cred         134\n\
-                 EFI/Linux/vendor.efi  addon       quiet.addon.efi  2048\n";
+    let table = "TARGET                KIND        NAME             SIZE  OWNER   NOTE\n\
+                 EFI/Linux/vendor.efi  credential  demo.cred         134  ukikit\n\
+                 EFI/Linux/vendor.efi  addon       quiet.addon.efi  2048  ukikit\n";
     assert_done(&room.esp("list", &[]), table, "");
 
     let names = [UKI, "demo.cred", "quiet.addon.efi"];
     let removal = plan.replace("add   ", "remove");
     assert_done(
-        &room.esp("remove", &[&names[..], &["--dry-run"]].concat()),
+        &without_room(room.esp("remove", &[&names[..], &["--dry-run"]].concat())),
         &removal,
         "",
     );
@@ -188,6 +213,182 @@ fn place_list_remove_and_everything_is_as_before() {
         "",
     );
     assert_done(&room.esp("list", &[]), "", "");
+
+    let again = "add      EFI/Linux/vendor.efi.extra.d/demo.cred (134 bytes)\n\
+                 add      EFI/Linux/vendor.efi.extra.d/quiet.addon.efi (2048 bytes)\n";
+    let mut lines: Vec<&str> = again.lines().rev().collect();
+    lines.push("");
+    assert_done(&room.esp("undo", &[]), &lines.join("\n"), "");
+    assert_eq!(room.tree(), after_without_state(&room, &after));
+    let undone = lines.join("\n").replace("add   ", "remove");
+    assert_done(&room.esp("undo", &[]), &undone, "");
+    assert_eq!(room.whole_tree(), before);
+    assert_failed(
+        &room.esp("undo", &[]),
+        "error: there is no change to undo on the ESP `esp`\n",
+    );
+}
+
+type Tree = Vec<(PathBuf, Option<Vec<u8>>)>;
+
+/// What was to be seen then.
+fn after_without_state(room: &Room, then: &Tree) -> Tree {
+    let state = room.path("esp/loader");
+    then.iter()
+        .filter(|(path, _)| !path.starts_with(&state))
+        .cloned()
+        .collect()
+}
+
+#[test]
+fn what_others_have_put_there_stays() {
+    let room = Room::new();
+    room.write("demo.cred", &vector(CREDENTIAL));
+    room.write("esp/loader/credentials/demo.cred", b"theirs");
+    let before = room.whole_tree();
+    let sentence = "error: `esp/loader/credentials/demo.cred` was not placed by ukikit, and what is not its own it leaves alone\n\n\
+                    hint: --force does it all the same\n";
+    assert_failed(&room.esp("place", &["--global", "demo.cred"]), sentence);
+    assert_failed(&room.esp("remove", &["--global", "demo.cred"]), sentence);
+    assert_done(&room.esp("gc", &[]), "", "");
+    assert_eq!(room.whole_tree(), before);
+    let removed = "remove   loader/credentials/demo.cred (6 bytes)\n";
+    assert_done(
+        &room.esp("remove", &["--global", "--force", "demo.cred"]),
+        removed,
+        "",
+    );
+}
+
+#[test]
+fn a_file_for_all_goes_with_the_last_uki_that_needs_it() {
+    let room = Room::new();
+    room.write("demo.cred", &vector(CREDENTIAL));
+    let needed = "--needed-by=EFI/Linux/vendor.efi";
+    let added = "add      loader/credentials/demo.cred (134 bytes)\n";
+    assert_done(
+        &room.esp("place", &["--global", needed, "demo.cred"]),
+        added,
+        "",
+    );
+    assert_done(&room.esp("gc", &[]), "", "");
+    fs::remove_file(room.path("esp/EFI/Linux/vendor+3-0.efi")).unwrap();
+    assert_done(&room.esp("gc", &[]), &added.replace("add   ", "remove"), "");
+    assert_done(&room.esp("list", &[]), "", "");
+}
+
+#[test]
+fn several_partitions_are_made_alike() {
+    let room = Room::new();
+    room.write("demo.cred", &vector(CREDENTIAL));
+    room.write("second/loader/loader.conf", b"");
+    let added = "add      loader/credentials/demo.cred (134 bytes)\n";
+    let placed = room.esp("place", &["--esp=second", "--global", "demo.cred"]);
+    assert_done(&placed, &added.repeat(2), "");
+    for esp in ["esp", "second"] {
+        let file = room.path(esp).join("loader/credentials/demo.cred");
+        assert_eq!(fs::read(file).unwrap(), vector(CREDENTIAL));
+    }
+}
+
+#[test]
+fn there_has_to_be_room() {
+    let room = Room::new();
+    room.write("demo.cred", &vector(CREDENTIAL));
+    let before = room.whole_tree();
+    let refused = room.esp(
+        "place",
+        &["--global", "--keep-free=18446744073709551615", "demo.cred"],
+    );
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        said.starts_with("error: no room for the change: the ESP `esp` has "),
+        "{said}"
+    );
+    assert!(
+        said.ends_with("hint: `ukikit esp gc` would free 0 bytes that nobody needs, `ukikit esp gc --forget-undo` 0 more\n"),
+        "{said}"
+    );
+    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(room.whole_tree(), before);
+}
+
+/// What a run does that strace can stop: the calls that open, write, flush, rename, link and remove.
+const CALLS: [&str; 8] = [
+    "openat",
+    "write",
+    "fsync",
+    "rename",
+    "renameat2",
+    "unlink",
+    "mkdir",
+    "rmdir",
+];
+
+/// The real program, its real system calls: each of them in turn kills it or fails.
+#[test]
+fn killed_or_failing_at_every_system_call() {
+    let strace = std::process::Command::new("strace").arg("-V").output();
+    if !strace.is_ok_and(|output| output.status.success()) {
+        eprintln!("\nSKIPPED: strace is not there, tests/run installs it");
+        return;
+    }
+    let names = ["1.cred", "2.cred", "3.cred", "4.cred", "5.cred", "6.cred"];
+    let place = [&[UKI, "--force"][..], &names].concat();
+    let room = Room::new();
+    let old = room.tree();
+    for name in names {
+        room.write(name, &vector(CREDENTIAL));
+    }
+    assert!(room.esp("place", &place).status.success());
+    let new = room.tree();
+    assert!(room.esp("undo", &[]).status.success());
+    let (mut cases, mut as_old, mut as_new) = (0, 0, 0);
+    for fault in ["signal=KILL", "error=ENOSPC", "error=EIO"] {
+        for call in CALLS {
+            for when in 1.. {
+                let inject = format!("inject={call}:{fault}:when={when}");
+                let run = std::process::Command::new("strace")
+                    .current_dir(room.0.path())
+                    .args([
+                        "-f",
+                        "-qq",
+                        "-o",
+                        "trace",
+                        "-e",
+                        &inject,
+                        "-e",
+                        &format!("trace={call}"),
+                    ])
+                    .arg(env!("CARGO_BIN_EXE_ukikit"))
+                    .args(["esp", "place", "--esp=esp"])
+                    .args(&place)
+                    .output()
+                    .unwrap();
+                let trace = fs::read_to_string(room.path("trace")).unwrap();
+                if !trace.contains("INJECTED") && !trace.contains("killed by SIGKILL") {
+                    break;
+                }
+                cases += 1;
+                for (path, content) in room.tree() {
+                    assert!(new.contains(&(path, content)), "{inject}: {run:?}");
+                }
+                let next = room.esp("gc", &[]);
+                assert!(next.status.success(), "{inject}: {next:?}");
+                if room.tree() == new {
+                    as_new += 1;
+                    assert!(room.esp("undo", &[]).status.success());
+                } else {
+                    as_old += 1;
+                }
+                assert_eq!(room.whole_tree(), old, "{inject}");
+            }
+        }
+    }
+    assert!(
+        cases > 150 && as_old > 0 && as_new > 0,
+        "{cases}: {as_old} old, {as_new} new"
+    );
 }
 
 #[test]
@@ -250,9 +451,9 @@ fn force_and_encoding_say_what_they_let_through() {
     );
     assert_done(
         &room.esp("list", &["--global"]),
-        "TARGET  KIND        NAME         SIZE  NOTE\n\
-         global  credential  binary.cred    97  binary, which initrds of systemd 262 and later do not read\n\
-         global  credential  text.cred       7  not an encrypted credential: at byte 6: not a Base64 character\n",
+        "TARGET  KIND        NAME         SIZE  OWNER   NOTE\n\
+         global  credential  binary.cred    97  ukikit  binary, which initrds of systemd 262 and later do not read\n\
+         global  credential  text.cred       7  ukikit  not an encrypted credential: at byte 6: not a Base64 character\n",
         "",
     );
 }
@@ -263,31 +464,32 @@ fn places_for_all_and_tells_programs() {
     room.write("demo.cred", &vector(CREDENTIAL));
     let change = |action: &str, before: &str, after: &str, applied: bool| {
         format!(
-            "{{\"schema\":1,\"applied\":{applied},\"changes\":[{{\"action\":\"{action}\",\
+            "{{\"schema\":1,\"applied\":{applied},\"esp\":\"esp\",\"changes\":[{{\"action\":\"{action}\",\
              \"path\":\"loader/credentials/demo.cred\",\"kind\":\"credential\",\
              \"before\":{before},\"after\":{after}}}]}}\n"
         )
     };
     let place = ["--global", "demo.cred", "--json=short"];
     assert_done(
-        &room.esp("place", &place),
+        &without_room(room.esp("place", &place)),
         &change("add", "null", "134", true),
         "",
     );
     assert_done(
-        &room.esp("place", &place),
+        &without_room(room.esp("place", &place)),
         &change("keep", "134", "134", true),
         "",
     );
     room.write("esp/loader/credentials/demo.cred", b"other");
+    let place = ["--global", "demo.cred", "--json=short", "--force"];
     let dry_run = [&place[..], &["--dry-run"]].concat();
     assert_done(
-        &room.esp("place", &dry_run),
+        &without_room(room.esp("place", &dry_run)),
         &change("replace", "5", "134", false),
         "",
     );
     assert_done(
-        &room.esp("place", &place),
+        &without_room(room.esp("place", &place)),
         &change("replace", "5", "134", true),
         "",
     );
@@ -295,18 +497,18 @@ fn places_for_all_and_tells_programs() {
         &room.esp("list", &["--json=short"]),
         &format!(
             "{{\"schema\":1,\"companions\":[{{\"target\":\"global\",\"path\":\"loader/credentials/demo.cred\",\
-             \"kind\":\"credential\",\"size\":134,\"sha256\":\"{}\",\"note\":null}}]}}\n",
+             \"kind\":\"credential\",\"size\":134,\"sha256\":\"{}\",\"owner\":\"ukikit\",\"note\":null}}]}}\n",
             hex::encode(Sha256::digest(vector(CREDENTIAL)))
         ),
         "",
     );
     assert_done(
-        &room.esp("remove", &place),
+        &without_room(room.esp("remove", &place)),
         &change("remove", "134", "null", true),
         "",
     );
     assert_done(
-        &room.esp("remove", &place),
+        &without_room(room.esp("remove", &place)),
         &change("absent", "null", "null", true),
         "",
     );

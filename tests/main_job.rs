@@ -101,6 +101,8 @@ fn tells_what_the_initrd_will_get_and_leaves_just_that() {
         "esp/EFI/Linux/vendor.efi.extra.d/fstab.extra.cred",
         "esp/EFI/Linux/vendor.efi.extra.d/hello.sysext.raw",
         "esp/EFI/Linux/vendor.efi.extra.d/iscsi.password.cred",
+        "esp/loader/ukikit/1/done",
+        "esp/loader/ukikit/1/journal",
         "web1.json",
     ];
     assert_eq!(names, expected);

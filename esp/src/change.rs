@@ -1,24 +1,17 @@
 //! A change of the ESP as a value: shown by a dry run, or applied.
 //!
-//! ```text
-//! every new content → temporary name in its directory → fsync
-//!                   → rename, new files first → fsync of the directories → removals
-//! ```
-//!
-//! Until the first rename nothing shows; a failure before it leaves the ESP as it was. The temporary
-//! names begin with a dot, so the stub would skip one that a power cut left behind.
+//! The steps of a change are sorted so that whatever can be booted finds what it needs: a UKI comes
+//! behind its companions, the boot entry behind the UKI; what goes, goes the other way round.
 
-use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use tempfile::TempPath;
 
-use crate::companion::size;
+use crate::companion::{count, size};
+use crate::digest::Content;
+use crate::esp::{components, join, parent};
+use crate::history::{self, History};
+use crate::journal::{Ledger, Step};
 use crate::{Error, Esp, Kind};
 
 /// What happens to one file. In the order of a change.
@@ -46,71 +39,114 @@ pub struct Change {
     pub action: Action,
     /// From the root of the ESP, without a leading slash.
     pub path: String,
-    /// What the stub takes the file for.
-    pub kind: Kind,
+    /// What the stub takes the file for; `None` for a UKI or a boot entry.
+    pub kind: Option<Kind>,
     /// Its size before, in bytes.
     pub before: Option<u64>,
     /// Its size afterwards, in bytes.
     pub after: Option<u64>,
+    /// What it held before.
+    #[serde(skip)]
+    was: Option<Content>,
     #[serde(skip)]
     content: Vec<u8>,
 }
 
 impl Change {
-    pub(crate) fn add(path: String, kind: Kind, content: Vec<u8>) -> Self {
+    pub(crate) fn add(path: String, content: Vec<u8>) -> Self {
         let after = Some(size(&content));
-        Self::new(Action::Add, path, kind, (None, after), content)
+        Self::new(Action::Add, path, None, after, content)
     }
 
-    pub(crate) fn replace(path: String, kind: Kind, before: u64, content: Vec<u8>) -> Self {
-        let sizes = (Some(before), Some(size(&content)));
-        Self::new(Action::Replace, path, kind, sizes, content)
+    pub(crate) fn replace(path: String, was: Content, content: Vec<u8>) -> Self {
+        let after = Some(size(&content));
+        Self::new(Action::Replace, path, Some(was), after, content)
     }
 
-    pub(crate) fn remove(path: String, kind: Kind, before: u64) -> Self {
-        Self::new(Action::Remove, path, kind, (Some(before), None), Vec::new())
+    pub(crate) fn remove(path: String, was: Content) -> Self {
+        Self::new(Action::Remove, path, Some(was), None, Vec::new())
     }
 
-    pub(crate) fn keep(path: String, kind: Kind, size: u64) -> Self {
-        let sizes = (Some(size), Some(size));
-        Self::new(Action::Keep, path, kind, sizes, Vec::new())
+    pub(crate) fn keep(path: String, was: Content) -> Self {
+        let after = Some(was.size);
+        Self::new(Action::Keep, path, Some(was), after, Vec::new())
     }
 
-    pub(crate) fn absent(path: String, kind: Kind) -> Self {
-        Self::new(Action::Absent, path, kind, (None, None), Vec::new())
+    pub(crate) fn absent(path: String) -> Self {
+        Self::new(Action::Absent, path, None, None, Vec::new())
     }
 
     fn new(
         action: Action,
         path: String,
-        kind: Kind,
-        (before, after): (Option<u64>, Option<u64>),
+        was: Option<Content>,
+        after: Option<u64>,
         content: Vec<u8>,
     ) -> Self {
+        let name = path.rsplit('/').next().unwrap_or_default();
         Self {
             action,
+            kind: Kind::taken_by_stub(name.as_ref()).ok(),
             path,
-            kind,
-            before,
+            before: was.as_ref().map(|was| was.size),
             after,
+            was,
             content,
         }
     }
 
-    /// The directory, from the root of the ESP.
-    fn directory(&self) -> &str {
-        self.path
-            .rsplit_once('/')
-            .map_or("", |(directory, _)| directory)
+    /// The undoing of a step.
+    pub(crate) fn undoing(step: &Step) -> Self {
+        let (action, before, after) = match (&step.before, &step.after) {
+            (None, after) => (Action::Remove, after, &None),
+            (before, None) => (Action::Add, &None, before),
+            (before, after) => (Action::Replace, after, before),
+        };
+        let after = after.as_ref().map(|content| content.size);
+        Self::new(action, step.path.clone(), before.clone(), after, Vec::new())
     }
 
-    /// A credential is for root alone, on file systems that can tell.
-    fn mode(&self) -> u32 {
-        if self.kind == Kind::Credential {
-            0o600
-        } else {
-            0o644
+    /// What it will hold.
+    pub(crate) fn content(&self) -> &[u8] {
+        &self.content
+    }
+
+    /// What it held when the change was planned.
+    pub(crate) fn was(&self) -> Option<&Content> {
+        self.was.as_ref()
+    }
+
+    pub(crate) fn step(&self) -> Option<Step> {
+        let writes = matches!(self.action, Action::Add | Action::Replace);
+        (writes || self.action == Action::Remove).then(|| Step {
+            path: self.path.clone(),
+            before: self.was.clone(),
+            after: writes.then(|| Content::of(&self.content)),
+        })
+    }
+
+    /// Its place in the whole change.
+    fn order(&self) -> (u8, u8, Action, &str) {
+        let rank = rank(&self.path);
+        match self.action {
+            Action::Add | Action::Replace => (0, rank, self.action, &self.path),
+            Action::Remove => (1, u8::MAX - rank, self.action, &self.path),
+            _ => (2, 0, self.action, &self.path),
         }
+    }
+}
+
+/// What leans on what: a file needs those of lower rank.
+pub(crate) fn rank(path: &str) -> u8 {
+    let path = path.to_ascii_lowercase();
+    if path == "loader/loader.conf" {
+        3
+    } else if path.starts_with("loader/entries/") {
+        2
+    } else if path.ends_with(".efi") && !path.ends_with(".addon.efi") {
+        1
+    } else {
+        0
     }
 }
 
@@ -135,16 +171,63 @@ impl fmt::Display for Change {
     }
 }
 
+/// The room on the ESP around a change, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Room {
+    /// Free before.
+    pub free: u64,
+    /// Free when everything new is written and nothing old is gone; `None` if it does not fit.
+    pub worst: Option<u64>,
+    /// Free afterwards, with what `undo` needs still there.
+    pub after: u64,
+    /// What a change leaves free at its worst moment.
+    pub keep_free: u64,
+}
+
+impl fmt::Display for Room {
+    /// One line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let worst = self.worst.unwrap_or(0);
+        write!(
+            f,
+            "free     {} bytes, {worst} at the worst moment, {} afterwards",
+            self.free, self.after
+        )
+    }
+}
+
 /// A set of changes that belong together, in the order in which they are made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Changes {
     changes: Vec<Change>,
+    room: Room,
+    /// What ukikit has placed, afterwards.
+    #[serde(skip)]
+    owned: Ledger,
+    /// Whether that differs from what it was.
+    #[serde(skip)]
+    owns_otherwise: bool,
+    /// The newest change there was when this one was planned.
+    #[serde(skip)]
+    newest: u32,
 }
 
 impl Changes {
-    pub(crate) fn new(mut changes: Vec<Change>) -> Self {
-        changes.sort_by(|a, b| (a.action, &a.path).cmp(&(b.action, &b.path)));
-        Self { changes }
+    pub(crate) fn new(
+        esp: &Esp,
+        history: &History,
+        mut changes: Vec<Change>,
+        owned: Ledger,
+    ) -> Result<Self, Error> {
+        changes.sort_by(|a, b| a.order().cmp(&b.order()));
+        Ok(Self {
+            room: room(esp, &changes)?,
+            owns_otherwise: owned != *history.owned(),
+            newest: history.newest(),
+            changes,
+            owned,
+        })
     }
 
     /// What happens to each file.
@@ -154,61 +237,44 @@ impl Changes {
 
     /// Whether everything is as it should be.
     pub fn is_empty(&self) -> bool {
-        self.iter()
-            .all(|change| matches!(change.action, Action::Keep | Action::Absent))
+        let still = |change: &Change| matches!(change.action, Action::Keep | Action::Absent);
+        !self.owns_otherwise && self.iter().all(still)
     }
 
-    /// Makes the changes.
+    /// The room it needs.
+    pub fn room(&self) -> Room {
+        self.room
+    }
+
+    /// Refuses a change for which there is not enough room.
     ///
     /// # Errors
     ///
-    /// What the file system says. No temporary file stays, and no file is ever half-written. After
-    /// a failed rename or removal the changes in front of it are made, those behind it are not.
-    pub fn apply(&self, esp: &Esp) -> Result<(), Error> {
-        // Dropped in reverse: temporary files go before the directories made for them.
-        let mut made = MadeDirectories::default();
-        let staged = self
-            .with(&[Action::Add, Action::Replace])
-            .map(|change| stage(esp, change, &mut made))
-            .collect::<Result<Vec<_>, Error>>()?;
-        for file in staged {
-            file.rename()?;
+    /// [`Error::NoRoom`]
+    pub fn check_room(&self, esp: &Esp) -> Result<(), Error> {
+        let Room {
+            free,
+            worst,
+            keep_free,
+            ..
+        } = self.room;
+        let grows = self.iter().any(|change| change.after > change.before);
+        if !grows || worst.is_some_and(|worst| worst >= keep_free) {
+            return Ok(());
         }
-        self.sync_directories(esp, &[Action::Add, Action::Replace])?;
-        for change in self.with(&[Action::Remove]) {
-            let path = esp.root().join(&change.path);
-            fs::remove_file(&path).map_err(|source| Error::Remove { path, source })?;
-        }
-        self.sync_directories(esp, &[Action::Remove])?;
-        self.remove_empty_directories(esp)
+        Err(Error::NoRoom {
+            esp: esp.root().into(),
+            free,
+            keep_free,
+        })
     }
 
-    fn with(&self, actions: &[Action]) -> impl Iterator<Item = &Change> {
-        self.iter()
-            .filter(move |change| actions.contains(&change.action))
+    pub(crate) fn owned(&self) -> &Ledger {
+        &self.owned
     }
 
-    fn directories(&self, actions: &[Action]) -> BTreeSet<&str> {
-        self.with(actions).map(Change::directory).collect()
-    }
-
-    fn sync_directories(&self, esp: &Esp, actions: &[Action]) -> Result<(), Error> {
-        self.directories(actions)
-            .into_iter()
-            .try_for_each(|directory| sync(&esp.root().join(directory)))
-    }
-
-    /// The directory of companions goes with the last of them.
-    fn remove_empty_directories(&self, esp: &Esp) -> Result<(), Error> {
-        for directory in self.directories(&[Action::Remove]) {
-            let path = esp.root().join(directory);
-            match fs::remove_dir(&path) {
-                Ok(()) => sync(path.parent().unwrap_or(esp.root()))?,
-                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
-                Err(source) => return Err(Error::Remove { path, source }),
-            }
-        }
-        Ok(())
+    pub(crate) fn newest(&self) -> u32 {
+        self.newest
     }
 }
 
@@ -219,80 +285,52 @@ impl fmt::Display for Changes {
     }
 }
 
-/// A file written aside. Dropped, it is gone.
-struct Staged {
-    temporary: TempPath,
-    path: PathBuf,
+/// Every new file, the copy of every replaced one, the journal and new directories come before anything goes.
+fn room(esp: &Esp, changes: &[Change]) -> Result<Room, Error> {
+    let space = esp.space()?;
+    let journal = space.taken(JOURNAL);
+    let own = [join(history::STATE, "1/journal")];
+    let paths = changes.iter().map(|change| &change.path).chain(&own);
+    let missing = missing_directories(esp, paths.map(String::as_str))?;
+    let directories = space.cluster * count(missing.len());
+    let written: u64 = (changes.iter().filter(|change| change.step().is_some()))
+        .map(|change| space.taken(size(change.content())))
+        .sum();
+    let copied: u64 = (changes.iter())
+        .filter(|change| change.action == Action::Replace)
+        .map(|change| space.taken(change.before.unwrap_or(0)))
+        .sum();
+    let stays = journal + directories + written;
+    Ok(Room {
+        free: space.free,
+        worst: space.free.checked_sub(stays + copied),
+        after: space.free.saturating_sub(stays),
+        keep_free: esp.room_to_keep(),
+    })
 }
 
-impl Staged {
-    fn rename(self) -> Result<(), Error> {
-        let path = self.path;
-        self.temporary
-            .persist(&path)
-            .map_err(|failed| cannot_write(&path)(failed.error))
-    }
-}
+/// In bytes: room enough for the journal of some dozens of files.
+const JOURNAL: u64 = 16 * 1024;
 
-fn stage(esp: &Esp, change: &Change, made: &mut MadeDirectories) -> Result<Staged, Error> {
-    let directory = made.make(esp.root(), change.directory())?;
-    let path = esp.root().join(&change.path);
-    let write = || {
-        let mut file = tempfile::Builder::new()
-            .prefix(".ukikit-")
-            .permissions(Permissions::from_mode(change.mode()))
-            .tempfile_in(directory)?;
-        file.write_all(&change.content)?;
-        file.as_file().sync_all()?;
-        Ok(file.into_temp_path())
-    };
-    let temporary = write().map_err(cannot_write(&path))?;
-    Ok(Staged { temporary, path })
-}
-
-/// The directories made for a change. Dropped, those that are empty go again: after a success none is.
-#[derive(Default)]
-struct MadeDirectories(Vec<PathBuf>);
-
-impl MadeDirectories {
-    /// Makes what is missing of the way and returns its end.
-    fn make(&mut self, root: &Path, way: &str) -> Result<PathBuf, Error> {
-        let mut at = root.to_owned();
-        for name in way.split('/') {
-            let parent = at.clone();
-            at.push(name);
-            match fs::create_dir(&at) {
-                Ok(()) => self.0.push(at.clone()),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                Err(source) => return Err(cannot_write(&at)(source)),
+/// The directories on the way to these files that are not there, each behind the one it lies in.
+pub(crate) fn missing_directories<'a>(
+    esp: &Esp,
+    paths: impl Iterator<Item = &'a str>,
+) -> Result<Vec<String>, Error> {
+    let mut missing = Vec::new();
+    for path in paths {
+        let mut at = String::new();
+        for name in components(parent(path)) {
+            at = join(&at, name);
+            if !missing.contains(&at) && esp.node(&at)?.is_none() {
+                missing.push(at.clone());
             }
-            sync(&parent)?;
-        }
-        Ok(at)
-    }
-}
-
-impl Drop for MadeDirectories {
-    fn drop(&mut self) {
-        for directory in self.0.iter().rev() {
-            // Refused when it holds something, which is when it is wanted.
-            let _ = fs::remove_dir(directory);
         }
     }
+    Ok(missing)
 }
 
-fn sync(directory: &Path) -> Result<(), Error> {
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(cannot_write(directory))
-}
-
-fn cannot_write(path: &Path) -> impl FnOnce(io::Error) -> Error {
-    move |source| Error::Write {
-        path: path.into(),
-        source,
-    }
-}
-
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod tests;

@@ -170,4 +170,86 @@ pub enum Error {
         /// The operating system's reason.
         source: io::Error,
     },
+    /// A file that something else has put there.
+    #[error("`{path}` was not placed by ukikit, and what is not its own it leaves alone")]
+    Foreign {
+        /// Where it lies.
+        path: PathBuf,
+    },
+    /// A file that no longer holds what ukikit put into it.
+    #[error("`{path}` was changed by something else since ukikit placed it")]
+    ChangedSince {
+        /// Where it lies.
+        path: PathBuf,
+    },
+    /// A change would take the room that has to stay free.
+    #[error(
+        "no room for the change: the ESP `{esp}` has {free} bytes free, of which {keep_free} have to stay so"
+    )]
+    NoRoom {
+        /// Where the ESP is mounted.
+        esp: PathBuf,
+        /// What is free before the change, in bytes.
+        free: u64,
+        /// What a change has to leave free, in bytes.
+        keep_free: u64,
+    },
+    /// Another process is changing the ESP.
+    #[error("another process is changing the ESP `{esp}`")]
+    Busy {
+        /// Where the ESP is mounted.
+        esp: PathBuf,
+    },
+    /// The ESP is not what the change was planned for.
+    #[error("the ESP `{esp}` has changed since the change was planned")]
+    Outdated {
+        /// Where the ESP is mounted.
+        esp: PathBuf,
+    },
+    /// An earlier change has to be finished or taken back first.
+    #[error("a change of the ESP `{esp}` was interrupted and waits to be finished")]
+    Interrupted {
+        /// Where the ESP is mounted.
+        esp: PathBuf,
+    },
+    /// A change failed, and so did taking it back.
+    #[error("the change was interrupted, and the next one will finish it or take it back")]
+    Unfinished {
+        /// What failed first.
+        source: Box<Error>,
+    },
+    /// Content that an interrupted change was to put in place, or back, is nowhere.
+    #[error("the content for `{path}` is lost, and an interrupted change cannot be finished")]
+    Lost {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// What a power cut in the middle of a rename leaves on FAT until it is repaired.
+    #[error(
+        "`{path}` and `{other}` are one file with two names, as a power cut leaves them: run fsck.fat first"
+    )]
+    TwoNames {
+        /// Where it should be.
+        path: PathBuf,
+        /// Where it was.
+        other: PathBuf,
+    },
+    /// The medium does not give back what was written.
+    #[error("`{path}` does not read back as it was written")]
+    ReadBack {
+        /// Where it lies.
+        path: PathBuf,
+    },
+    /// No change is recorded.
+    #[error("there is no change to undo on the ESP `{esp}`")]
+    NothingToUndo {
+        /// Where the ESP is mounted.
+        esp: PathBuf,
+    },
+    /// The old content was given up.
+    #[error("what `{path}` held before the last change was given up to free room")]
+    UndoGone {
+        /// Where it was.
+        path: PathBuf,
+    },
 }

@@ -25,32 +25,43 @@
 //! ```
 
 mod addon;
+mod apply;
 mod archive;
 mod boot;
 mod change;
 mod companion;
+mod digest;
 mod entry;
 mod error;
 mod esp;
 mod event_log;
+mod history;
+mod journal;
 mod list;
 mod measure;
 mod pe;
+mod plan;
 mod scan;
 mod target;
 mod uki;
+pub mod volume;
 
 pub use addon::{AddonFinding, AddonImage, AddonTarget, Sbat, SbatEntry, check_addon};
+pub use apply::{Recovered, Undo};
 pub use archive::{Archive, ArchiveKind};
 pub use boot::{Addon, AddonVerdict, Boot, BootFiles, Event, File, Measurement, Start};
-pub use change::{Action, Change, Changes};
+pub use change::{Action, Change, Changes, Room};
 pub use companion::{Companion, Kind, Name, NameRule};
 pub use entry::LoaderEntry;
 pub use error::{Error, FormatError};
 pub use esp::Esp;
 pub use event_log::{EventLog, Logged};
+pub use history::Owner;
+#[doc(hidden)]
+pub use journal::journal_round_trip;
 pub use list::{Entry, Note};
 pub use measure::{Bank, Hash};
 pub use pe::{Architecture, Pe};
+pub use plan::Placing;
 pub use target::{PathRule, Target, UkiPath};
 pub use uki::Uki;

@@ -1,10 +1,12 @@
 //! What lies in the directories of companions, and what the stub and the initrd make of it.
 
+use std::ffi::OsStr;
 use std::fmt;
-use std::fs;
-use std::path::{Path, PathBuf};
 
-use crate::esp::names;
+use crate::esp::{join, parent};
+use crate::history::{self, History, Owner};
+use crate::journal::Ledger;
+use crate::volume::{Node, NodeKind};
 use crate::{Error, Esp, Kind, NameRule, Target, UkiPath};
 
 /// A file in a directory of companions.
@@ -19,6 +21,8 @@ pub struct Entry {
     pub kind: Option<Kind>,
     /// Its size in bytes, 0 for what is not a regular file.
     pub size: u64,
+    /// Who has put it there.
+    pub owner: Owner,
     /// Why it has no effect, if it has none.
     pub note: Option<Note>,
 }
@@ -79,22 +83,31 @@ impl Esp {
     /// [`Error::NoUki`] if there is neither such a UKI nor a directory for it, and what the file
     /// system says.
     pub fn list(&self, only: Option<&Target>) -> Result<Vec<Entry>, Error> {
+        let history = History::read(self)?;
         let mut entries = Vec::new();
         for (target, directory) in self.directories(only)? {
             let obstacle = self.obstacle(&target, &directory)?;
-            for name in names(&directory)? {
-                let path = directory.join(name);
-                entries.push(self.entry(&target, &path, obstacle.clone())?);
+            for node in self.nodes(&directory)? {
+                let path = join(&directory, &node.name);
+                entries.push(Entry {
+                    owner: self.owner(&history, &path)?,
+                    ..entry(&target, path, &node, obstacle.clone())
+                });
             }
         }
         entries.sort_by(|a, b| (&a.target, &a.path).cmp(&(&b.target, &b.path)));
         Ok(entries)
     }
 
-    fn directories(&self, only: Option<&Target>) -> Result<Vec<(Target, PathBuf)>, Error> {
+    fn owner(&self, history: &History, path: &str) -> Result<Owner, Error> {
+        let owned: &Ledger = history.owned();
+        history::owner(self, owned, path)
+    }
+
+    fn directories(&self, only: Option<&Target>) -> Result<Vec<(Target, String)>, Error> {
         let Some(target) = only else {
             let mut all = self.present(&Target::Global)?;
-            self.walk(self.root(), DEEPEST, &mut all)?;
+            self.walk("", DEEPEST, &mut all)?;
             return Ok(all);
         };
         let present = self.present(target)?;
@@ -104,7 +117,7 @@ impl Esp {
         Ok(present)
     }
 
-    fn present(&self, target: &Target) -> Result<Vec<(Target, PathBuf)>, Error> {
+    fn present(&self, target: &Target) -> Result<Vec<(Target, String)>, Error> {
         let mut present = Vec::new();
         for directory in target.directories() {
             if let Some(found) = self.find(&directory)? {
@@ -117,16 +130,16 @@ impl Esp {
     /// Collects every directory of companions below. Symbolic links are not followed.
     fn walk(
         &self,
-        directory: &Path,
+        directory: &str,
         depth: usize,
-        found: &mut Vec<(Target, PathBuf)>,
+        found: &mut Vec<(Target, String)>,
     ) -> Result<(), Error> {
-        for name in names(directory)? {
-            let path = directory.join(name);
-            if !fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir()) {
+        for node in self.nodes(directory)? {
+            if node.kind != NodeKind::Directory {
                 continue;
             }
-            match UkiPath::of_companions(&self.relative(&path)) {
+            let path = join(directory, &node.name);
+            match UkiPath::of_companions(&path) {
                 Some(uki) => found.push((Target::Uki(uki), path)),
                 None if depth > 0 => self.walk(&path, depth - 1, found)?,
                 None => {}
@@ -136,58 +149,46 @@ impl Esp {
     }
 
     /// What keeps the stub from looking into the directory.
-    fn obstacle(&self, target: &Target, directory: &Path) -> Result<Option<Note>, Error> {
+    fn obstacle(&self, target: &Target, directory: &str) -> Result<Option<Note>, Error> {
         let Target::Uki(path) = target else {
             return Ok(None);
         };
         let looked_into = path.companions();
-        if !looked_into.eq_ignore_ascii_case(&self.relative(directory)) {
+        if !looked_into.eq_ignore_ascii_case(directory) {
             return Ok(Some(Note::Counter));
         }
         Ok(self.find_uki(path)?.is_none().then_some(Note::NoUki))
     }
+}
 
-    fn entry(&self, target: &Target, path: &Path, obstacle: Option<Note>) -> Result<Entry, Error> {
-        let metadata = fs::symlink_metadata(path).map_err(|source| Error::Read {
-            path: path.into(),
-            source,
-        })?;
-        let name = path.file_name().unwrap_or_default();
-        let taken = if metadata.is_file() {
-            Kind::taken_by_stub(name).map_err(Note::Name)
-        } else {
-            Err(Note::NotAFile)
-        };
-        let kind = taken.as_ref().ok().copied();
-        let without_effect = obstacle.or_else(|| match taken {
-            Ok(kind) => misplaced(kind, target, path)
-                .or_else(|| ignored_by_initrd(kind, &name.to_string_lossy(), metadata.len())),
-            Err(note) => Some(note),
-        });
-        Ok(Entry {
-            target: target.clone(),
-            path: self.relative(path),
-            kind,
-            size: if metadata.is_file() {
-                metadata.len()
-            } else {
-                0
-            },
-            note: without_effect,
-        })
+fn entry(target: &Target, path: String, node: &Node, obstacle: Option<Note>) -> Entry {
+    let taken = if node.kind == NodeKind::File {
+        Kind::taken_by_stub(OsStr::new(&node.name)).map_err(Note::Name)
+    } else {
+        Err(Note::NotAFile)
+    };
+    let kind = taken.as_ref().ok().copied();
+    let note = obstacle.or_else(|| match taken {
+        Ok(kind) => misplaced(kind, target, &path)
+            .or_else(|| ignored_by_initrd(kind, &node.name, node.size)),
+        Err(note) => Some(note),
+    });
+    Entry {
+        target: target.clone(),
+        path,
+        kind,
+        size: node.size,
+        owner: Owner::Other,
+        note,
     }
 }
 
 /// Directories below one another; more than any boot loader makes.
 const DEEPEST: usize = 16;
 
-fn misplaced(kind: Kind, target: &Target, path: &Path) -> Option<Note> {
+fn misplaced(kind: Kind, target: &Target, path: &str) -> Option<Note> {
     let wanted = kind.global_directory();
-    let directory = path.parent().and_then(Path::file_name);
-    let same = Path::new(wanted)
-        .file_name()
-        .zip(directory)
-        .is_some_and(|(wanted, directory)| wanted.eq_ignore_ascii_case(directory));
+    let same = wanted.eq_ignore_ascii_case(parent(path));
     (*target == Target::Global && !same).then_some(Note::BelongsIn(wanted))
 }
 
@@ -210,6 +211,8 @@ const LARGEST_CREDENTIAL: u64 = 1024 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use std::fs;
 
     fn esp_with(files: &[&str]) -> (tempfile::TempDir, Esp) {
         let directory = tempfile::tempdir().unwrap();

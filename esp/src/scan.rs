@@ -1,10 +1,9 @@
 //! What of the ESP takes part in a boot, read.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::path::Path;
 
-use crate::esp::names;
+use crate::esp::join;
+use crate::volume::NodeKind;
 use crate::{BootFiles, Error, Esp, File, Kind, LoaderEntry, UkiPath};
 
 impl Esp {
@@ -32,8 +31,24 @@ impl Esp {
     /// [`Error::Read`] when it is not there.
     pub fn loader_entry(&self, path: &str) -> Result<LoaderEntry, Error> {
         let found = self.find(&path.replace('\\', "/"))?;
-        let path = found.unwrap_or_else(|| self.root().join(path));
-        Ok(LoaderEntry::parse(&read(&path)?))
+        Ok(LoaderEntry::parse(
+            &self.read(found.as_deref().unwrap_or(path))?,
+        ))
+    }
+
+    fn extras(&self, paths: &[String]) -> Result<Vec<File>, Error> {
+        let mut files = Vec::new();
+        for path in paths {
+            if let Some(found) = self.find(&path.replace('\\', "/"))?
+                && self
+                    .node(&found)?
+                    .is_some_and(|node| node.kind == NodeKind::File)
+            {
+                let content = self.read(&found)?;
+                files.push(File::new(found, content));
+            }
+        }
+        Ok(files)
     }
 
     /// The regular files of a directory and their content, sorted; none if it is not there.
@@ -43,18 +58,6 @@ impl Esp {
     /// What the file system says.
     pub fn files(&self, directory: &str) -> Result<Vec<File>, Error> {
         self.files_that(directory, |_| true)
-    }
-
-    fn extras(&self, paths: &[String]) -> Result<Vec<File>, Error> {
-        let mut files = Vec::new();
-        for path in paths {
-            if let Some(found) = self.find(&path.replace('\\', "/"))?
-                && found.is_file()
-            {
-                files.push(File::new(self.relative(&found), read(&found)?));
-            }
-        }
-        Ok(files)
     }
 
     /// Those that have a name a boot could take.
@@ -71,20 +74,13 @@ impl Esp {
             return Ok(Vec::new());
         };
         let mut files = Vec::new();
-        for name in names(&directory)? {
-            let path = directory.join(&name);
-            let regular = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file());
-            if regular && wanted(&name) {
-                files.push(File::new(self.relative(&path), read(&path)?));
+        for node in self.nodes(&directory)? {
+            if node.kind == NodeKind::File && wanted(OsStr::new(&node.name)) {
+                let path = join(&directory, &node.name);
+                let content = self.read(&path)?;
+                files.push(File::new(path, content));
             }
         }
         Ok(files)
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(|source| Error::Read {
-        path: path.into(),
-        source,
-    })
 }

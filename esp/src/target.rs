@@ -150,7 +150,7 @@ impl FromStr for UkiPath {
     }
 }
 
-fn broken_rule(name: &str) -> Option<PathRule> {
+pub(crate) fn broken_rule(name: &str) -> Option<PathRule> {
     if matches!(name, "." | "..") {
         return Some(PathRule::Dots);
     }

@@ -1,10 +1,14 @@
 //! `ukikit esp`: its verbs, and the options that say where.
 
+mod discover;
+mod gc;
 mod list;
 mod place;
 mod remove;
+mod undo;
 mod verify;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -23,6 +27,10 @@ pub(crate) enum Verb {
     Place(place::Place),
     /// Take companions away from beside a UKI
     Remove(remove::Remove),
+    /// Undo the last change: every file gets back the bytes it had before
+    Undo(undo::Undo),
+    /// Remove what nobody needs any more of what was placed, and finish what was interrupted
+    Gc(gc::Gc),
 }
 
 impl Verb {
@@ -31,6 +39,8 @@ impl Verb {
             Self::List(verb) => verb.run(out),
             Self::Place(verb) => verb.run(out),
             Self::Remove(verb) => verb.run(out),
+            Self::Undo(verb) => verb.run(out),
+            Self::Gc(verb) => verb.run(out),
         }?;
         Ok(ExitCode::SUCCESS)
     }
@@ -39,14 +49,77 @@ impl Verb {
 /// `--esp=`
 #[derive(Debug, Args)]
 struct Root {
-    /// Root directory of the EFI system partition
+    /// Root directory of the EFI system partition; several times for several that are to be alike
+    /// [default: where bootctl would find it, on XBOOTLDR if the UKI is there]
     #[arg(long, value_name = "DIR")]
-    esp: PathBuf,
+    esp: Vec<PathBuf>,
 }
 
 impl Root {
-    fn open(&self) -> Result<Esp> {
-        Ok(Esp::at(&self.esp)?)
+    /// At least one.
+    fn open(&self, target: Option<&Target>) -> Result<Vec<Esp>> {
+        if self.esp.is_empty() {
+            return Ok(vec![discover::esp(target)?]);
+        }
+        let all = self.esp.iter().map(|path| Ok(Esp::at(path)?));
+        all.collect()
+    }
+}
+
+/// The options of every verb that changes something.
+#[derive(Debug, Args)]
+struct Changing {
+    #[command(flatten)]
+    root: Root,
+    /// Bytes that have to stay free on the ESP at every moment
+    #[arg(long, value_name = "BYTES", default_value_t = 1024 * 1024)]
+    keep_free: u64,
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the changes as JSON
+    #[arg(long, value_enum, value_name = "FORM", default_value_t)]
+    json: Json,
+}
+
+impl Changing {
+    /// The partitions, with everything finished that was interrupted.
+    fn open(&self, target: Option<&Target>, out: &mut Output) -> Result<Vec<Esp>> {
+        let all: Vec<Esp> = self.root.open(target)?;
+        let all = all.into_iter().map(|esp| esp.keep_free(self.keep_free));
+        let all: Vec<Esp> = all.collect();
+        for esp in all.iter().filter(|_| !self.dry_run) {
+            for recovered in esp.recover()? {
+                out.note(format_args!("{}: {recovered}", esp.root().display()));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Makes the changes, planned for all partitions before the first is made.
+    fn apply(&self, planned: &[(Esp, Changes)], out: &mut Output) -> Result<()> {
+        for (esp, changes) in planned {
+            changes
+                .check_room(esp)
+                .map_err(|error| hint_at_room(error, esp))?;
+        }
+        for (esp, changes) in planned {
+            if !self.dry_run {
+                changes.apply(esp)?;
+            }
+            self.report(esp, changes, out)?;
+        }
+        Ok(())
+    }
+
+    fn report(&self, esp: &Esp, changes: &Changes, out: &mut Output) -> Result<()> {
+        let report = Report {
+            schema: 1,
+            applied: !self.dry_run,
+            esp: esp.root().display().to_string(),
+            changes,
+        };
+        out.show(&report, self.json)
     }
 }
 
@@ -73,38 +146,54 @@ impl Whose {
 struct Report<'a> {
     schema: u32,
     applied: bool,
+    esp: String,
     #[serde(flatten)]
     changes: &'a Changes,
 }
 
-impl std::fmt::Display for Report<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.changes.fmt(f)
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.changes.fmt(f)?;
+        if !self.applied && !self.changes.is_empty() {
+            writeln!(f, "{}", self.changes.room())?;
+        }
+        Ok(())
     }
-}
-
-fn apply(changes: &Changes, esp: &Esp, dry_run: bool, json: Json, out: &mut Output) -> Result<()> {
-    if !dry_run {
-        changes.apply(esp)?;
-    }
-    let report = Report {
-        schema: 1,
-        applied: !dry_run,
-        changes,
-    };
-    out.show(&report, json)
 }
 
 /// Names the UKIs there are when one was not found.
 fn hint_at_ukis(error: Error, esp: &Esp) -> anyhow::Error {
     let ukis = esp.ukis().unwrap_or_default();
     if !matches!(error, Error::NoUki { .. }) || ukis.is_empty() {
-        return error.into();
+        return with_remedy(error);
     }
     let paths: Vec<&str> = ukis.iter().map(UkiPath::as_str).collect();
     let hint = format!(
         "--uki= takes a path from the root of the ESP, here {}",
         paths.join(" or ")
+    );
+    with_hint(error, hint)
+}
+
+/// Tells what to do about what stands in the way of a change.
+fn with_remedy(error: Error) -> anyhow::Error {
+    let hint = match &error {
+        Error::Foreign { .. } | Error::ChangedSince { .. } => "--force does it all the same",
+        Error::Interrupted { .. } => "the next change finishes it, and so does `ukikit esp gc`",
+        Error::Busy { .. } => "try again when it is done",
+        _ => return error.into(),
+    };
+    with_hint(error, hint)
+}
+
+/// Names what could be removed.
+fn hint_at_room(error: Error, esp: &Esp) -> anyhow::Error {
+    let garbage = esp.garbage().map_or(0, |garbage| {
+        garbage.iter().filter_map(|change| change.before).sum()
+    });
+    let kept = esp.kept_for_undo().unwrap_or(0);
+    let hint = format!(
+        "`ukikit esp gc` would free {garbage} bytes that nobody needs, `ukikit esp gc --forget-undo` {kept} more"
     );
     with_hint(error, hint)
 }

@@ -3,14 +3,31 @@
 use super::*;
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use crate::{Companion, Target};
+use crate::{Companion, Owner, Placing, Target};
+
+/// Every path with its content, `None` for a directory; without what the engine keeps for itself.
+fn tree(root: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+    let mut found = whole_tree(root);
+    let kept = root.join(history::STATE);
+    found.retain(|path, _| !path.starts_with(&kept));
+    if !found
+        .keys()
+        .any(|path| path.starts_with(root.join("loader")) && *path != root.join("loader"))
+    {
+        found.remove(&root.join("loader"));
+    }
+    found
+}
 
 /// Every path with its content, `None` for a directory.
-fn tree(root: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+fn whole_tree(root: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
     let mut found = BTreeMap::new();
     let mut left = vec![root.to_owned()];
     while let Some(directory) = left.pop() {
@@ -143,7 +160,8 @@ fn refuses_what_fat_or_the_stub_would_confuse() {
     fs::create_dir_all(root.join(here).join("dir.cred")).unwrap();
     fs::write(root.join(here).join("Key.cred"), "").unwrap();
     fs::write(root.join("EFI/Linux/x+y+3.efi"), "").unwrap();
-    std::os::unix::fs::symlink("/etc", root.join("loader")).unwrap();
+    fs::create_dir(root.join("loader")).unwrap();
+    std::os::unix::fs::symlink("/etc", root.join("loader/credentials")).unwrap();
     std::os::unix::fs::symlink("/etc/hostname", root.join(here).join("l.cred")).unwrap();
     let before = tree(&root.join("EFI"));
 
@@ -155,7 +173,7 @@ fn refuses_what_fat_or_the_stub_would_confuse() {
         (&a, &["x.raw", "x.raw"], "`x.raw` is given twice".to_owned()),
         (&a, &["dir.cred"], format!("`{shown}/{here}/dir.cred` is not a regular file")),
         (&a, &["l.cred"], format!("`{shown}/{here}/l.cred` is a symbolic link, which is not followed")),
-        (&Target::Global, &["x.cred"], format!("`{shown}/loader` is a symbolic link, which is not followed")),
+        (&Target::Global, &["x.cred"], format!("`{shown}/loader/credentials` is a symbolic link, which is not followed")),
         (&uki("EFI/Linux/b.efi"), &["x.cred"], format!("there is no UKI `EFI/Linux/b.efi` on the ESP `{shown}`")),
         (&uki("EFI/Linux/x+y.efi"), &["x.cred"], format!("there is no UKI `EFI/Linux/x+y.efi` on the ESP `{shown}`")),
         (
@@ -191,7 +209,7 @@ fn finds_names_in_any_case_as_fat_does() {
     fs::create_dir(&here).unwrap();
     fs::write(here.join("KEY.CRED"), "").unwrap();
     let changes = esp
-        .remove(&uki("efi/LINUX/A.EFI"), &names(&["key.cred"]))
+        .remove_with(&uki("efi/LINUX/A.EFI"), &names(&["key.cred"]), true)
         .unwrap();
     assert_eq!(
         changes.to_string(),
@@ -222,14 +240,13 @@ fn a_failure_while_writing_leaves_nothing() {
 }
 
 #[test]
-fn a_failure_while_renaming_leaves_whole_files_only() {
+fn a_failure_while_renaming_leaves_nothing() {
     let (directory, esp) = esp();
     let wanted = files(&[("a.cred", "1"), ("b.cred", "2"), ("c.cred", "3")]);
     let changes = esp.place(&Target::Global, wanted).unwrap();
     let here = directory.path().join("loader/credentials");
     fs::create_dir_all(here.join("b.cred")).unwrap();
-    let mut expected = tree(directory.path());
-    expected.insert(here.join("a.cred"), Some(b"1".to_vec()));
+    let expected = tree(directory.path());
     let failed = changes.apply(&esp).unwrap_err().to_string();
     assert_eq!(
         failed,
@@ -256,6 +273,192 @@ fn keeps_a_directory_that_holds_something_else() {
         tree(other.parent().unwrap()),
         BTreeMap::from([(other, Some(Vec::new()))])
     );
+}
+
+#[test]
+fn undo_takes_back_one_change_after_the_other() {
+    let (directory, esp) = esp();
+    let before = whole_tree(directory.path());
+    let target = uki("EFI/Linux/a.efi");
+    let place = |list| {
+        esp.place(&target, files(list))
+            .unwrap()
+            .apply(&esp)
+            .unwrap()
+    };
+    place(&[("a.cred", "one"), ("b.raw", "image")]);
+    place(&[("a.cred", "two")]);
+    let removal = esp.remove(&target, &names(&["a.cred", "b.raw"])).unwrap();
+    removal.apply(&esp).unwrap();
+    assert_eq!(tree(directory.path()), before);
+
+    for expected in [
+        "add      EFI/Linux/a.efi.extra.d/b.raw (5 bytes)\nadd      EFI/Linux/a.efi.extra.d/a.cred (3 bytes)\n",
+        "replace  EFI/Linux/a.efi.extra.d/a.cred (3 bytes, now 3)\n",
+        "remove   EFI/Linux/a.efi.extra.d/b.raw (5 bytes)\nremove   EFI/Linux/a.efi.extra.d/a.cred (3 bytes)\n",
+    ] {
+        let undo = esp.undo().unwrap();
+        assert_eq!(undo.to_string(), expected);
+        undo.apply(&esp).unwrap();
+    }
+    assert_eq!(whole_tree(directory.path()), before);
+    let shown = directory.path().display();
+    assert_eq!(
+        esp.undo().unwrap_err().to_string(),
+        format!("there is no change to undo on the ESP `{shown}`")
+    );
+}
+
+#[test]
+fn what_is_not_ours_is_left_alone() {
+    let (directory, esp) = esp();
+    let here = directory.path().join("EFI/Linux/a.efi.extra.d");
+    fs::create_dir(&here).unwrap();
+    fs::write(here.join("theirs.cred"), "theirs").unwrap();
+    let target = uki("EFI/Linux/a.efi");
+    esp.place(&target, files(&[("ours.cred", "ours")]))
+        .unwrap()
+        .apply(&esp)
+        .unwrap();
+    let owners = |esp: &Esp| -> Vec<(String, Owner)> {
+        let entries = esp.list(None).unwrap();
+        entries
+            .iter()
+            .map(|entry| (entry.name().to_owned(), entry.owner))
+            .collect()
+    };
+    assert_eq!(
+        owners(&esp),
+        [
+            ("ours.cred".to_owned(), Owner::Ukikit),
+            ("theirs.cred".to_owned(), Owner::Other)
+        ]
+    );
+    let foreign = format!(
+        "`{}` was not placed by ukikit, and what is not its own it leaves alone",
+        here.join("theirs.cred").display()
+    );
+    let theirs = names(&["theirs.cred"]);
+    assert_eq!(
+        esp.remove(&target, &theirs).unwrap_err().to_string(),
+        foreign
+    );
+    let over = || files(&[("theirs.cred", "ours now")]);
+    assert_eq!(esp.place(&target, over()).unwrap_err().to_string(), foreign);
+
+    let mut forced = Placing::new();
+    forced.force = true;
+    esp.place_with(&target, over(), &forced)
+        .unwrap()
+        .apply(&esp)
+        .unwrap();
+    esp.undo().unwrap().apply(&esp).unwrap();
+    assert_eq!(fs::read(here.join("theirs.cred")).unwrap(), b"theirs");
+
+    fs::write(here.join("ours.cred"), "edited").unwrap();
+    assert_eq!(owners(&esp)[0].1, Owner::Changed);
+    let edited = format!(
+        "`{}` was changed by something else since ukikit placed it",
+        here.join("ours.cred").display()
+    );
+    assert_eq!(
+        esp.remove(&target, &names(&["ours.cred"]))
+            .unwrap_err()
+            .to_string(),
+        edited
+    );
+    assert_eq!(esp.undo().unwrap_err().to_string(), edited);
+}
+
+#[test]
+fn garbage_is_what_nobody_needs() {
+    let (directory, esp) = esp();
+    let linux = directory.path().join("EFI/Linux");
+    for name in ["b.efi", "c+2-1.efi"] {
+        fs::write(linux.join(name), "uki").unwrap();
+    }
+    let place = |target: &Target, name: &str, needed_by: &[&str]| {
+        let mut how = Placing::new();
+        how.needed_by = needed_by.iter().map(|path| path.parse().unwrap()).collect();
+        esp.place_with(target, files(&[(name, "x")]), &how)
+            .unwrap()
+            .apply(&esp)
+            .unwrap();
+    };
+    place(&uki("EFI/Linux/b.efi"), "own.cred", &[]);
+    place(
+        &Target::Global,
+        "three.raw",
+        &["EFI/Linux/a.efi", "EFI/Linux/b.efi"],
+    );
+    place(&Target::Global, "three.raw", &["EFI/Linux/c+2-1.efi"]);
+    place(&Target::Global, "stays.raw", &[]);
+    fs::write(linux.join("b.efi.extra.d/theirs.cred"), "").unwrap();
+
+    let garbage = |esp: &Esp| esp.garbage().unwrap().to_string();
+    assert_eq!(garbage(&esp), "");
+    fs::remove_file(linux.join("b.efi")).unwrap();
+    fs::remove_file(linux.join("a+3-0.efi")).unwrap();
+    assert_eq!(
+        garbage(&esp),
+        "remove   EFI/Linux/b.efi.extra.d/own.cred (1 bytes)\n"
+    );
+    fs::rename(linux.join("c+2-1.efi"), linux.join("c.efi")).unwrap();
+    assert_eq!(
+        garbage(&esp),
+        "remove   EFI/Linux/b.efi.extra.d/own.cred (1 bytes)\n"
+    );
+    fs::remove_file(linux.join("c.efi")).unwrap();
+    assert_eq!(
+        garbage(&esp),
+        "remove   EFI/Linux/b.efi.extra.d/own.cred (1 bytes)\nremove   loader/extensions/three.raw (1 bytes)\n"
+    );
+    esp.garbage().unwrap().apply(&esp).unwrap();
+    assert_eq!(garbage(&esp), "");
+    assert!(linux.join("b.efi.extra.d/theirs.cred").exists());
+    assert!(esp.kept_for_undo().unwrap() > 0);
+    assert!(esp.forget_undo().unwrap() > 0);
+    assert_eq!(esp.kept_for_undo().unwrap(), 0);
+    assert_eq!(esp.list(None).unwrap().len(), 2);
+    assert!(matches!(esp.undo(), Err(Error::UndoGone { .. })));
+}
+
+#[test]
+fn counts_the_room_at_the_worst_moment() {
+    let volume = crate::volume::memory::Memory::with(&[
+        ("EFI/Linux/a.efi", "uki"),
+        ("loader/credentials/a.cred", &"o".repeat(1000)),
+    ]);
+    let esp = Esp::on(volume, Path::new("esp"));
+    let mut forced = Placing::new();
+    forced.force = true;
+    let wanted = files(&[("a.cred", &"n".repeat(513)), ("b.cred", "1")]);
+    let changes = esp.place_with(&Target::Global, wanted, &forced).unwrap();
+    let free = 1 << 30;
+    // The journal, two directories for it, 1024 and 512 bytes of new files; 1024 more for the old one.
+    let stays = 16 * 1024 + 2 * 512 + 1536;
+    assert_eq!(
+        changes.room().to_string(),
+        format!(
+            "free     {free} bytes, {} at the worst moment, {} afterwards",
+            free - stays - 1024,
+            free - stays
+        )
+    );
+    let tight = esp.clone().keep_free(free);
+    let wanted = files(&[("b.cred", "1")]);
+    let refused = tight.place(&Target::Global, wanted).unwrap().apply(&tight);
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        format!(
+            "no room for the change: the ESP `esp` has {free} bytes free, of which {free} have to stay so"
+        )
+    );
+    // What takes nothing is always possible.
+    let removal = tight
+        .remove_with(&Target::Global, &names(&["a.cred"]), true)
+        .unwrap();
+    removal.apply(&tight).unwrap();
 }
 
 proptest! {

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::{Root, Whose, apply};
-use crate::output::{Json, Output};
+use super::{Changing, Whose, with_remedy};
+use crate::output::Output;
 
 #[derive(Debug, Args)]
 pub(crate) struct Remove {
@@ -12,22 +12,24 @@ pub(crate) struct Remove {
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
     #[command(flatten)]
-    root: Root,
-    #[command(flatten)]
     whose: Whose,
-    /// Show what would change, and change nothing
+    /// Remove also what something else has put there
     #[arg(long)]
-    dry_run: bool,
-    /// Print the changes as JSON
-    #[arg(long, value_enum, value_name = "FORM", default_value_t)]
-    json: Json,
+    force: bool,
+    #[command(flatten)]
+    changing: Changing,
 }
 
 impl Remove {
     pub(crate) fn run(self, out: &mut Output) -> Result<()> {
-        let esp = self.root.open()?;
         let target = self.whose.target();
-        let changes = esp.remove(&target, &self.names)?;
-        apply(&changes, &esp, self.dry_run, self.json, out)
+        let mut planned = Vec::new();
+        for esp in self.changing.open(Some(&target), out)? {
+            let changes = esp
+                .remove_with(&target, &self.names, self.force)
+                .map_err(with_remedy)?;
+            planned.push((esp, changes));
+        }
+        self.changing.apply(&planned, out)
     }
 }
