@@ -26,6 +26,7 @@
 
 mod addon;
 mod archive;
+mod authenticode;
 mod boot;
 mod change;
 mod companion;
@@ -42,6 +43,7 @@ mod uki;
 
 pub use addon::{AddonFinding, AddonImage, AddonTarget, Sbat, SbatEntry, check_addon};
 pub use archive::{Archive, ArchiveKind};
+pub use authenticode::{PeDigest, PeSignature, SignablePe};
 pub use boot::{Addon, AddonVerdict, Boot, BootFiles, Event, File, Measurement, Start};
 pub use change::{Action, Change, Changes};
 pub use companion::{Companion, Kind, Name, NameRule};
