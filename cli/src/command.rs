@@ -5,6 +5,7 @@ pub(crate) mod cred;
 mod esp;
 mod ext;
 mod fleet;
+mod pe;
 mod predict;
 mod tpm;
 mod trust;
@@ -37,7 +38,7 @@ enum Noun {
     /// This host's TPM, seen from outside
     #[command(subcommand)]
     Tpm(tpm::Verb),
-    /// Extension images: build, verify, inspect
+    /// Extension images: build, sign, verify, inspect
     #[command(subcommand)]
     Ext(ext::Verb),
     /// PE addons, which bring a command line or an initrd to a UKI: build, verify, inspect
@@ -49,6 +50,9 @@ enum Noun {
     /// Companions on the EFI system partition: place, list, remove
     #[command(subcommand)]
     Esp(esp::Verb),
+    /// PE files - UKIs, addons, boot loaders: sign, verify
+    #[command(subcommand)]
+    Pe(pe::Verb),
     /// Credentials for many hosts at once
     #[command(subcommand)]
     Fleet(fleet::Verb),
@@ -66,6 +70,7 @@ impl Ukikit {
             Noun::Addon(verb) => verb.run(out),
             Noun::Trust(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
             Noun::Esp(verb) => verb.run(out),
+            Noun::Pe(verb) => verb.run(out),
             Noun::Fleet(verb) => verb.run(out),
             Noun::Predict(verb) => verb.run(out),
         }

@@ -34,6 +34,15 @@ pub enum Error {
     /// Bytes that are not a PE file, or a damaged one.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// A signature that is not of this PE file, or not by who should have signed.
+    #[error("the signature {what}")]
+    PeSignature {
+        /// The reason, behind "the signature".
+        what: String,
+    },
+    /// A key or a certificate that cannot serve.
+    #[error(transparent)]
+    Signing(#[from] ukikit_signing::Error),
     /// A PE file that lacks a section it needs to be a UKI.
     #[error("not a UKI: it has no {section} section")]
     MissingSection {

@@ -27,6 +27,7 @@
 mod addon;
 mod apply;
 mod archive;
+mod authenticode;
 mod boot;
 mod change;
 mod companion;
@@ -49,6 +50,7 @@ pub mod volume;
 pub use addon::{AddonFinding, AddonImage, AddonTarget, Sbat, SbatEntry, check_addon};
 pub use apply::{Recovered, Undo};
 pub use archive::{Archive, ArchiveKind};
+pub use authenticode::{PeDigest, PeSignature, SignablePe};
 pub use boot::{Addon, AddonVerdict, Boot, BootFiles, Event, File, Measurement, Start};
 pub use change::{Action, Change, Changes, Room};
 pub use companion::{Companion, Kind, Name, NameRule};

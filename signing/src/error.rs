@@ -18,6 +18,18 @@ pub enum Error {
         /// The reason.
         what: String,
     },
+    /// Something that PKCS#7 cannot hold.
+    #[error("cannot be put into PKCS#7: {what}")]
+    Content {
+        /// The reason.
+        what: String,
+    },
+    /// A PKCS#11 URI that names no key on a token.
+    #[error("not a usable PKCS#11 URI: {what}")]
+    TokenUri {
+        /// The reason.
+        what: String,
+    },
     /// The private key is encrypted and no passphrase was given.
     #[error("the private key is encrypted and needs a passphrase")]
     PassphraseNeeded,
@@ -44,6 +56,13 @@ impl Error {
     /// An [`Error::Certificate`].
     pub(crate) fn certificate(what: impl ToString) -> Self {
         Self::Certificate {
+            what: what.to_string(),
+        }
+    }
+
+    /// An [`Error::Content`].
+    pub(crate) fn content(what: impl ToString) -> Self {
+        Self::Content {
             what: what.to_string(),
         }
     }

@@ -19,14 +19,20 @@ pub enum Hash {
 }
 
 impl Hash {
-    const ALL: [Self; 3] = [Self::Sha256, Self::Sha384, Self::Sha512];
+    /// All of them, the shortest first.
+    pub const ALL: [Self; 3] = [Self::Sha256, Self::Sha384, Self::Sha512];
 
     /// The digest of `content`: 32, 48 or 64 bytes.
     pub fn digest(self, content: &[u8]) -> Vec<u8> {
+        self.digest_parts([content])
+    }
+
+    /// The digest of the parts, one behind the other.
+    pub fn digest_parts<'a>(self, parts: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
         match self {
-            Self::Sha256 => Sha256::digest(content).to_vec(),
-            Self::Sha384 => Sha384::digest(content).to_vec(),
-            Self::Sha512 => Sha512::digest(content).to_vec(),
+            Self::Sha256 => digest_parts::<Sha256>(parts),
+            Self::Sha384 => digest_parts::<Sha384>(parts),
+            Self::Sha512 => digest_parts::<Sha512>(parts),
         }
     }
 
@@ -49,6 +55,14 @@ impl Hash {
             Self::Sha512 => Pkcs1v15Sign::new::<Sha512>(),
         }
     }
+}
+
+fn digest_parts<'a, D: Digest>(parts: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut digest = D::new();
+    for part in parts {
+        digest.update(part);
+    }
+    digest.finalize().to_vec()
 }
 
 impl fmt::Display for Hash {

@@ -17,7 +17,7 @@
 //! )?;
 //! let hash = pair.certificate().key().hash();
 //! let signature = pair.sign_digest(hash, &hash.digest(b"what is signed"))?;
-//! let pkcs7 = SignedData::detached(pair.certificate(), hash, signature)?.to_der();
+//! let pkcs7 = SignedData::detached(pair.certificate(), hash, signature)?.to_der()?;
 //!
 //! let read = SignedData::from_der(&pkcs7).unwrap();
 //! let signer = read.signers().next().unwrap();
@@ -26,6 +26,7 @@
 //! ```
 
 mod certificate;
+mod content;
 mod error;
 mod hash;
 mod key_pair;
@@ -33,13 +34,16 @@ mod pem;
 mod private_key;
 mod public_key;
 mod signed_data;
+mod token_uri;
 #[cfg(test)]
 mod vector;
 
 pub use certificate::{Certificate, Certificates, Date};
+pub use content::{Attributes, Content};
 pub use error::Error;
 pub use hash::Hash;
 pub use key_pair::{KeyPair, KeySource};
 pub use private_key::PrivateKey;
 pub use public_key::PublicKey;
 pub use signed_data::{SignatureAlgorithm, SignedBy, SignedData};
+pub use token_uri::TokenUri;

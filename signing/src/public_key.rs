@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use const_oid::db::rfc5912::{ECDSA_WITH_SHA_256, ECDSA_WITH_SHA_384, RSA_ENCRYPTION};
+use const_oid::db::rfc5912::{
+    ECDSA_WITH_SHA_256, ECDSA_WITH_SHA_384, ECDSA_WITH_SHA_512, RSA_ENCRYPTION,
+};
 use der::asn1::{Any, ObjectIdentifier};
 use der::referenced::OwnedToRef;
 use pkcs8::EncodePublicKey;
@@ -65,21 +67,27 @@ impl PublicKey {
         }
     }
 
-    /// Whether signatures over digests of `hash` are made with this key: an elliptic curve has one hash.
+    /// Whether the kernel and systemd both take signatures of this key over digests of `hash`: an elliptic
+    /// curve has one hash.
     pub fn takes(&self, hash: Hash) -> bool {
-        matches!(self.0, Kind::Rsa(_)) || self.hash() == hash
+        self.is_rsa() || self.hash() == hash
     }
 
-    /// What PKCS#7 calls a signature of this key.
-    pub(crate) fn signature_algorithm(&self) -> AlgorithmIdentifierOwned {
-        match self.0 {
-            Kind::Rsa(_) => AlgorithmIdentifierOwned {
+    /// What PKCS#7 calls a signature of this key over a digest of `hash`.
+    pub(crate) fn signature_algorithm(&self, hash: Hash) -> AlgorithmIdentifierOwned {
+        match (&self.0, hash) {
+            (Kind::Rsa(_), _) => AlgorithmIdentifierOwned {
                 oid: RSA_ENCRYPTION,
                 parameters: Some(Any::null()),
             },
-            Kind::P256(_) => without_parameters(ECDSA_WITH_SHA_256),
-            Kind::P384(_) => without_parameters(ECDSA_WITH_SHA_384),
+            (_, Hash::Sha256) => without_parameters(ECDSA_WITH_SHA_256),
+            (_, Hash::Sha384) => without_parameters(ECDSA_WITH_SHA_384),
+            (_, Hash::Sha512) => without_parameters(ECDSA_WITH_SHA_512),
         }
+    }
+
+    pub(crate) fn is_rsa(&self) -> bool {
+        matches!(self.0, Kind::Rsa(_))
     }
 
     /// Whether `signature` is this key's over a digest that `hash` made.
@@ -97,6 +105,21 @@ impl PublicKey {
                 })
                 .is_ok(),
         }
+    }
+
+    /// A signature of this key in the form that PKCS#7 has: what PKCS#11 and some key services give for ECDSA, the
+    /// two numbers one behind the other, is put into DER. Anything else comes back as it is.
+    pub fn signature_from_raw(&self, raw: &[u8]) -> Vec<u8> {
+        let der = match self.0 {
+            Kind::Rsa(_) => None,
+            Kind::P256(_) => p256::ecdsa::Signature::from_slice(raw)
+                .ok()
+                .map(|signature| signature.to_der().as_bytes().to_vec()),
+            Kind::P384(_) => p384::ecdsa::Signature::from_slice(raw)
+                .ok()
+                .map(|signature| signature.to_der().as_bytes().to_vec()),
+        };
+        der.unwrap_or_else(|| raw.to_vec())
     }
 
     /// Kind and fingerprint, enough to tell two keys apart.

@@ -10,7 +10,8 @@
 use cms::cert::CertificateChoices;
 use cms::content_info::{CmsVersion, ContentInfo};
 use cms::signed_data::{
-    CertificateSet, EncapsulatedContentInfo, SignerIdentifier, SignerInfo, SignerInfos,
+    CertificateSet, EncapsulatedContentInfo, SignedAttributes, SignerIdentifier, SignerInfo,
+    SignerInfos,
 };
 use const_oid::db::DB;
 use const_oid::db::rfc5911::{ID_DATA, ID_SIGNED_DATA};
@@ -23,7 +24,7 @@ use der::asn1::{ObjectIdentifier, OctetString, SetOfVec};
 use der::{Any, Decode, Encode};
 use spki::AlgorithmIdentifierOwned;
 
-use crate::{Certificate, Certificates, Error, Hash, PublicKey};
+use crate::{Attributes, Certificate, Certificates, Content, Error, Hash, PublicKey};
 
 /// PKCS#7 signed data.
 #[derive(Debug, Clone)]
@@ -44,13 +45,35 @@ impl SignedData {
             econtent_type: ID_DATA,
             econtent: None,
         };
-        Self::assemble(certificate, hash, content, signature).map_err(Error::certificate)
+        Self::assemble(certificate, hash, content, None, signature).map_err(Error::certificate)
+    }
+
+    /// A signature of the certificate's key over a digest that `hash` made of `attributes`, which speak of
+    /// `content`, which is inside.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Certificate`] when it cannot be put in.
+    pub fn enclosing(
+        certificate: &Certificate,
+        hash: Hash,
+        content: &Content,
+        attributes: Attributes,
+        signature: Vec<u8>,
+    ) -> Result<Self, Error> {
+        let content = EncapsulatedContentInfo {
+            econtent_type: content.kind,
+            econtent: Some(content.value.clone()),
+        };
+        Self::assemble(certificate, hash, content, Some(attributes.0), signature)
+            .map_err(Error::certificate)
     }
 
     fn assemble(
         certificate: &Certificate,
         hash: Hash,
         content: EncapsulatedContentInfo,
+        signed_attrs: Option<SignedAttributes>,
         signature: Vec<u8>,
     ) -> der::Result<Self> {
         let inside = CertificateChoices::Certificate(certificate.parsed().clone());
@@ -64,8 +87,8 @@ impl SignedData {
                 version: CmsVersion::V1,
                 sid: SignerIdentifier::IssuerAndSerialNumber(certificate.issuer_and_serial()),
                 digest_alg: with_null(hash.oid()),
-                signed_attrs: None,
-                signature_algorithm: certificate.key().signature_algorithm(),
+                signed_attrs,
+                signature_algorithm: certificate.key().signature_algorithm(hash),
                 signature: OctetString::new(signature)?,
                 unsigned_attrs: None,
             }])?,
@@ -113,6 +136,15 @@ impl SignedData {
     /// Whether the content is inside.
     pub fn has_content(&self) -> bool {
         self.0.encap_content_info.econtent.is_some()
+    }
+
+    /// The content, if it is inside.
+    pub fn content(&self) -> Option<Content> {
+        let content = &self.0.encap_content_info;
+        Some(Content {
+            kind: content.econtent_type,
+            value: content.econtent.clone()?,
+        })
     }
 
     /// Who signed.
@@ -185,16 +217,32 @@ impl<'a> SignedBy<'a> {
         self.0.signature.as_bytes()
     }
 
-    /// Whether `key` goes with the algorithms that are named.
+    /// Whether `key` goes with the algorithms that are named, and these with each other.
     pub fn fits(&self, key: &PublicKey) -> bool {
-        let named = self.0.signature_algorithm.oid;
-        self.hash().is_some_and(|hash| key.takes(hash)) && key.signature_algorithm().oid == named
+        match self.algorithm() {
+            SignatureAlgorithm::Rsa => key.is_rsa(),
+            SignatureAlgorithm::RsaWith(hash) => key.is_rsa() && self.hash() == Some(hash),
+            SignatureAlgorithm::Ecdsa(hash) => !key.is_rsa() && self.hash() == Some(hash),
+            _ => false,
+        }
     }
 
     /// Whether the signature is that of `key` over `content`. Attributes are not looked at.
     pub fn verifies(&self, key: &PublicKey, content: &[u8]) -> bool {
         self.hash()
             .is_some_and(|hash| key.verifies(hash, &hash.digest(content), self.value()))
+    }
+
+    /// Whether the attributes speak of `content`, and the signature is that of `key` over them.
+    pub fn verifies_enclosed(&self, key: &PublicKey, content: &Content) -> bool {
+        let (Some(attributes), Some(hash)) = (&self.0.signed_attrs, self.hash()) else {
+            return false;
+        };
+        let attributes = Attributes(attributes.clone());
+        attributes.speak_of(content, hash)
+            && attributes
+                .to_der()
+                .is_ok_and(|signed| self.verifies(key, &signed))
     }
 }
 

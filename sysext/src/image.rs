@@ -1,5 +1,6 @@
 //! A finished image: what is in it, and whether a boot would take it. Needs no root and no loop device.
 
+mod attach;
 mod describe;
 mod partitions;
 mod shared;

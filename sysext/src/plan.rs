@@ -25,8 +25,9 @@ use crate::image::PartitionDescription;
 use crate::signature::{self, SignedRootHash};
 use crate::verity::{BLOCK_SIZE, HashTree};
 use crate::{
-    Architecture, Certificates, Check, Designator, Entry, Error, Guid, ImageClass, Name,
-    PartitionType, Release, Role, RootHash, Scope, Signer, Tree, erofs, squashfs,
+    Architecture, Certificate, Certificates, Check, Designator, Entry, Error, Guid, ImageClass,
+    Name, PartitionType, Release, Role, RootHash, RootHashSignature, Scope, Signer, Tree, erofs,
+    squashfs,
 };
 
 /// What an extension image is to be.
@@ -304,8 +305,15 @@ impl Plan {
 
 /// The signature partition. Whatever the signer is, what it made is checked before it is written.
 fn sign(signer: &dyn Signer, root_hash: &RootHash) -> Result<Vec<u8>, Error> {
-    let certificate = signer.certificate();
-    let signature = signer.sign(root_hash)?;
+    signature_partition(signer.sign(root_hash)?, signer.certificate(), root_hash)
+}
+
+/// The signature partition with a signature that was checked.
+pub(crate) fn signature_partition(
+    signature: RootHashSignature,
+    certificate: &Certificate,
+    root_hash: &RootHash,
+) -> Result<Vec<u8>, Error> {
     let trusted = Certificates::new([certificate.clone()]);
     signature::check(&signature, root_hash, &trusted)?;
     let mut partition = SignedRootHash::new(*root_hash, certificate, signature).to_text();
@@ -376,7 +384,7 @@ fn keyed(key: Guid, message: &[u8]) -> [u8; 32] {
 }
 
 /// A UUID that looks random (version 4) and is not.
-fn guid(key: Guid, message: &[u8]) -> Guid {
+pub(crate) fn guid(key: Guid, message: &[u8]) -> Guid {
     let mut bytes = first_16(keyed(key, message));
     bytes[6] = bytes[6] & 0x0F | 0x40;
     bytes[8] = bytes[8] & 0x3F | 0x80;
@@ -396,7 +404,7 @@ mod tests {
     use std::io::Cursor;
 
     use super::*;
-    use crate::{Certificate, Image, KeyPair, PrivateKey, Requirements, vector};
+    use crate::{Image, KeyPair, PrivateKey, Requirements, vector};
 
     fn signer() -> KeyPair {
         let key = PrivateKey::from_pem(&vector::key("rsa2048.key"), None).unwrap();

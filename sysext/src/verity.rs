@@ -53,6 +53,20 @@ impl RootHash {
         &self.0
     }
 
+    /// What is signed: its 64 lower-case hex digits, without a line feed.
+    pub fn to_be_signed(&self) -> Vec<u8> {
+        self.to_string().into_bytes()
+    }
+
+    /// The one that a data and a verity partition are named after.
+    pub(crate) fn of_partition_guids(data: Guid, verity: Guid) -> Self {
+        let mut bytes = [0; HASH];
+        let (first, last) = bytes.split_at_mut(16);
+        first.copy_from_slice(data.as_bytes());
+        last.copy_from_slice(verity.as_bytes());
+        Self(bytes)
+    }
+
     /// The UUIDs of the data and of the verity partition: its first and last 16 bytes.
     pub(crate) fn partition_guids(&self) -> (Guid, Guid) {
         let (mut data, mut verity) = ([0; 16], [0; 16]);

@@ -1,6 +1,8 @@
 //! `ukikit ext`: its verbs, and the options they share.
 
+mod attach;
 mod build;
+mod digest;
 mod inspect;
 mod passphrase;
 pub(crate) mod signing;
@@ -22,6 +24,10 @@ use crate::output::Output;
 pub(crate) enum Verb {
     /// Make a signed extension image from a directory
     Build(build::Build),
+    /// Make an image with room for a signature, and tell what is to be signed
+    Digest(digest::Digest),
+    /// Put a signature that was made elsewhere into an image
+    Attach(attach::Attach),
     /// Check that a boot would take an image
     Verify(verify::Verify),
     /// Show what an image says about itself
@@ -32,6 +38,8 @@ impl Verb {
     pub(crate) fn run(self, out: &mut Output) -> Result<ExitCode> {
         match self {
             Self::Build(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
+            Self::Digest(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
+            Self::Attach(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
             Self::Verify(verb) => verb.run(out),
             Self::Inspect(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
         }
@@ -42,7 +50,7 @@ impl Verb {
 const SCHEMA: u32 = 1;
 
 /// Keys and certificates are a few kilobytes.
-const PEM_MAX: usize = 1 << 20;
+pub(crate) const PEM_MAX: usize = 1 << 20;
 /// UKIs with large initrds stay well below.
 const BASE_MAX: usize = 1 << 30;
 

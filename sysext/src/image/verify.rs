@@ -88,7 +88,11 @@ impl<R: Read + Seek + Send + 'static> Image<R> {
         })
     }
 
-    fn check_hash_tree(&self, partitions: &Partitions, root_hash: &RootHash) -> Result<(), Error> {
+    pub(super) fn check_hash_tree(
+        &self,
+        partitions: &Partitions,
+        root_hash: &RootHash,
+    ) -> Result<(), Error> {
         let (Some(data), Some(hashes)) = (&partitions.data, &partitions.verity) else {
             return Ok(());
         };

@@ -122,16 +122,24 @@ fn check_value(
     refuse: &mut impl FnMut(String),
 ) {
     let (key, subject) = (certificate.key(), certificate.subject());
-    if !signer.fits(key) {
+    let curve_fits = signer.hash().is_some_and(|hash| key.takes(hash));
+    if !signer.fits(key) || !curve_fits {
         let name = signer.algorithm_name();
         refuse(format!(
             "is made with {name}, which does not go with the {key} key of `{subject}`"
         ));
-    } else if !signer.verifies(key, root_hash.to_string().as_bytes()) {
-        refuse(format!(
-            "is not over root hash {root_hash} by the key of `{subject}`"
-        ));
+    } else if !signer.verifies(key, &root_hash.to_be_signed()) {
+        refuse(other_content(root_hash, &subject));
     }
+}
+
+fn other_content(root_hash: &RootHash, subject: &str) -> String {
+    format!("is not over root hash {root_hash} by the key of `{subject}`")
+}
+
+/// The refusal of a signature that is not over `root_hash`.
+pub(super) fn not_over(root_hash: &RootHash, certificate: &Certificate) -> Error {
+    finding(other_content(root_hash, &certificate.subject()))
 }
 
 /// Who signed, and the certificates inside that can be read; for showing, nothing is checked.

@@ -13,7 +13,8 @@ use ukikit::Base;
 use ukikit_signing::KeyPair;
 use ukikit_sysext::erofs::Compression;
 use ukikit_sysext::{
-    Architecture, Format, Guid, ImageClass, Kind, Name, Plan, Release, Report, Scope, Tree,
+    Architecture, Format, Guid, ImageClass, Kind, Name, Plan, Release, Report, RootHash, Scope,
+    Tree,
 };
 
 use super::signing::{self, Signing, explain};
@@ -81,10 +82,10 @@ pub(super) struct Contents {
     format: Format,
     /// Do everything but write the image
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// How to print what was made
     #[arg(long, value_name = "FORM", default_value = "off")]
-    json: Json,
+    pub(super) json: Json,
 }
 
 fn parse_cluster(text: &str) -> Result<u32, String> {
@@ -104,6 +105,7 @@ impl Build {
     pub(crate) fn run(self, out: &mut Output) -> Result<()> {
         let plan = self.image.plan()?;
         let signer = self.signing.signer()?;
+        signing::warn_of_dates(signer.certificate(), out);
         let built = self.image.build(&plan, Some(&signer))?;
         out.show(&built, self.image.json)
     }
@@ -210,6 +212,13 @@ pub(super) struct Built<'a> {
     #[serde(flatten)]
     report: Report,
     took: Took,
+}
+
+impl Built<'_> {
+    /// What is to be signed.
+    pub(super) fn root_hash(&self) -> RootHash {
+        self.report.root_hash
+    }
 }
 
 /// What differs each time; all else is the same for the same tree.

@@ -4,21 +4,22 @@ use std::fs::File;
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use ukikit_signing::{Error, KeyPair, PrivateKey};
+use ukikit_signing::{Certificate, Error, KeyPair, PrivateKey, TokenUri};
 use ukikit_sysext::{Plan, Report};
 
 use super::{PEM_MAX, passphrase, read_certificate};
 use crate::file::{self, Draft};
-use crate::output::with_hint;
+use crate::output::{Output, with_hint};
+use crate::system;
 
 #[derive(Debug, Args)]
 pub(crate) struct Signing {
-    /// Private key, PEM; asked for its passphrase if it has one
+    /// Private key: PEM, asked for its passphrase if it has one
     #[arg(long, value_name = "FILE")]
     private_key: PathBuf,
-    /// File with the passphrase of the private key
+    /// File with the passphrase
     #[arg(long, alias = "private-key-passphrase-file", value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
     /// The certificate of that key, PEM
@@ -28,6 +29,10 @@ pub(crate) struct Signing {
 
 impl Signing {
     pub(crate) fn signer(&self) -> Result<KeyPair> {
+        if let Some(uri) = self.private_key.to_str().filter(|text| TokenUri::is(text)) {
+            let _: TokenUri = uri.parse()?;
+            bail!("this ukikit was built without PKCS#11, so it cannot use keys on tokens");
+        }
         let key = private_key(&self.private_key, self.passphrase_file.as_deref())?;
         let certificate = read_certificate(&self.certificate)?;
         KeyPair::new(key, certificate).with_context(|| {
@@ -57,6 +62,20 @@ fn ask_and_parse(path: &Path, pem: &[u8]) -> Result<PrivateKey> {
         )
     })?;
     Ok(PrivateKey::from_pem(pem, Some(&typed))?)
+}
+
+/// Warns when the certificate is not valid today: no boot looks at that, people may.
+pub(crate) fn warn_of_dates(certificate: &Certificate, out: &mut Output) {
+    let now = system::now_micros() / 1_000_000;
+    let (begin, end) = (certificate.not_before(), certificate.not_after());
+    let subject = certificate.subject();
+    if now < begin.seconds() {
+        out.warning(format_args!(
+            "the certificate `{subject}` is not valid before {begin}"
+        ));
+    } else if now > end.seconds() {
+        out.warning(format_args!("the certificate `{subject}` expired at {end}"));
+    }
 }
 
 /// Builds an image into `out`, signed or with an empty signature partition. `progress` is told how many bytes
