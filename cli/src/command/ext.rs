@@ -1,7 +1,11 @@
 //! `ukikit ext`: its verbs, and the options they share.
 
 mod build;
+mod content;
+mod diff;
+mod files;
 mod inspect;
+mod list;
 mod passphrase;
 pub(crate) mod signing;
 mod verify;
@@ -26,6 +30,10 @@ pub(crate) enum Verb {
     Verify(verify::Verify),
     /// Show what an image says about itself
     Inspect(inspect::Inspect),
+    /// List the files in an image
+    List(list::List),
+    /// Show how the files of two images or directories differ; status 1 if they do
+    Diff(diff::Diff),
 }
 
 impl Verb {
@@ -34,6 +42,8 @@ impl Verb {
             Self::Build(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
             Self::Verify(verb) => verb.run(out),
             Self::Inspect(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
+            Self::List(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
+            Self::Diff(verb) => verb.run(out),
         }
     }
 }
