@@ -161,7 +161,64 @@ fn bad_input_gets_one_sentence() {
         "{}",
         text(&outside.stderr)
     );
-    use std::os::unix::process::ExitStatusExt;
-    use std::path::PathBuf;
-    use std::process::Command;
+}
+
+#[test]
+fn squashfs_needs_its_program() {
+    let bench = Bench::new();
+    let build = format!("{BUILD} --output=demo.raw --format=squashfs");
+    let mut without = bench.command(&build);
+    let output = without.env("PATH", bench.path("tree")).output().unwrap();
+    assert_eq!(
+        (output.status.code(), text(&output.stderr).as_str()),
+        (
+            Some(1),
+            "error: the program mksquashfs is not installed\n\n\
+             hint: squashfs images need the package squashfs-tools; without --format=, nothing is needed\n"
+        )
+    );
+    assert_eq!(bench.images(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn clusters_have_the_sizes_that_kernels_decode() {
+    let bench = Bench::new();
+    for size in ["0", "2048", "4097", "2097152", "x"] {
+        let build = format!("{BUILD} --output=demo.raw --cluster-size={size}");
+        let output = bench.start(&build);
+        assert_eq!(output.status.code(), Some(2), "{size}");
+        let error = text(&output.stderr);
+        assert!(
+            error.contains("is not a power of two from 4096 to 1048576"),
+            "{error}"
+        );
+    }
+}
+
+/// The tree takes so long to read that the build is still at it when it is interrupted.
+#[test]
+fn an_interrupted_build_leaves_nothing() {
+    let bench = Bench::new();
+    let large = fs::File::create(bench.path("tree/usr/large")).unwrap();
+    large.set_len(1 << 40).unwrap();
+    fs::create_dir(bench.path("out")).unwrap();
+    let build = format!("{BUILD} --output=out/demo.raw --compress=none");
+    let mut running = bench.command(&build).spawn().unwrap();
+    let open_files = format!("/proc/{}/fd", running.id());
+    let out = fs::canonicalize(bench.path("out")).unwrap();
+    let is_writing = || {
+        let links = fs::read_dir(&open_files).unwrap().filter_map(Result::ok);
+        links
+            .filter_map(|link| fs::read_link(link.path()).ok())
+            .any(|file| file.starts_with(&out))
+    };
+    while !is_writing() {
+        assert_eq!(running.try_wait().unwrap(), None);
+    }
+    let killed = Command::new("kill")
+        .args(["-INT", &running.id().to_string()])
+        .status();
+    assert!(killed.unwrap().success());
+    assert_eq!(running.wait().unwrap().signal(), Some(2));
+    assert_eq!(fs::read_dir(out).unwrap().count(), 0);
 }

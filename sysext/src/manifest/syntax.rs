@@ -110,12 +110,13 @@ fn logical_lines(text: &[u8]) -> Vec<(usize, Vec<Vec<u8>>)> {
             .split(u8::is_ascii_whitespace)
             .filter(|word| !word.is_empty())
             .map(<[u8]>::to_vec);
+        let is_comment = line.starts_with(b"#") && !continued;
         match lines.last_mut() {
             Some((_, last)) if continued => last.extend(words),
-            _ if line.starts_with(b"#") => {}
+            _ if is_comment => {}
             _ => lines.push((index + 1, words.collect())),
         }
-        continued = goes_on && !(line.starts_with(b"#") && !continued);
+        continued = goes_on && !is_comment;
     }
     lines
 }
