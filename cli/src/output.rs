@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde::Serialize;
+use ukikit_sysext::escape;
 
 /// `--json=`: how facts are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -69,7 +70,7 @@ impl Output {
         json: Json,
     ) -> Result<()> {
         let text = match json {
-            Json::Off => value.to_string(),
+            Json::Off => harmless(&value.to_string()),
             Json::Short => serde_json::to_string(value)?,
             Json::Pretty => serde_json::to_string_pretty(value)?,
         };
@@ -84,7 +85,7 @@ impl Output {
     /// A line on standard error about what was done.
     pub(crate) fn note(&mut self, text: impl fmt::Display) {
         // Nobody is left to tell when standard error is closed.
-        let _ = writeln!(self.notes, "{text}");
+        let _ = writeln!(self.notes, "{}", harmless(&text.to_string()));
     }
 
     /// `warning: …` on standard error; the work goes on.
@@ -111,6 +112,19 @@ impl Output {
             self.note(format_args!("\nhint: {hint}"));
         }
     }
+}
+
+/// Text for people in which nothing moves the cursor, whatever a file said of itself: control and formatting
+/// characters are spelled out, apart from the ends of lines.
+fn harmless(text: &str) -> String {
+    let mut harmless = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '\n' | '\t' | '\\' => harmless.push(char),
+            other => harmless.push_str(&escape(other.encode_utf8(&mut [0; 4]).as_bytes())),
+        }
+    }
+    harmless
 }
 
 /// A cause without what libraries add behind the system's words: its number, a temporary file's path.

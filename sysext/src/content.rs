@@ -4,7 +4,7 @@
 use crate::finding::Findings;
 use crate::{
     Architecture, Check, Designator, Error, FormatError, ImageClass, Kind, Release, Scope, Tree,
-    name,
+    escape, name,
 };
 
 /// Release files are a few lines; more is not read.
@@ -190,7 +190,7 @@ fn check_places(tree: &Tree, designator: Designator, class: ImageClass, findings
         return;
     }
     for (path, entry) in tree.iter() {
-        let path = String::from_utf8_lossy(path);
+        let path = escape(path);
         if path.is_empty() || path.contains('/') {
             continue;
         }
@@ -206,6 +206,46 @@ fn check_places(tree: &Tree, designator: Designator, class: ImageClass, findings
             refuse(&path, "is not a directory".into());
         }
     }
+    for (path, entry) in tree.iter().filter(|(path, _)| is_shared(path)) {
+        if entry.is_directory() && entry.mode & OPEN != OPEN {
+            refuse(&escape(path), closed(entry.mode));
+        }
+    }
+}
+
+/// A merged directory has the mode of the topmost extension that has it, so all must be able to list and enter it.
+pub(crate) const OPEN: u16 = 0o755;
+
+/// What is said of a directory that is not [`OPEN`].
+pub(crate) fn closed(mode: u16) -> String {
+    format!(
+        "has mode {mode:04o}, which would close it to others once it is merged; 0755 is the least"
+    )
+}
+
+/// Directories that every system has, also below what an extension may hold.
+pub(crate) fn is_shared(path: &[u8]) -> bool {
+    let usr = path.strip_prefix(b"usr/").unwrap_or_default();
+    let usr: &[u8] = usr.strip_prefix(b"local/").unwrap_or(usr);
+    let unit_directories: [&[u8]; 4] = [
+        b"lib/systemd",
+        b"lib/systemd/system",
+        b"lib/systemd/user",
+        b"lib/udev",
+    ];
+    matches!(path, b"usr" | b"opt" | b"etc" | b"usr/local")
+        || matches!(
+            usr,
+            b"bin"
+                | b"sbin"
+                | b"lib"
+                | b"lib64"
+                | b"libexec"
+                | b"share"
+                | b"include"
+                | b"lib/modules"
+        )
+        || unit_directories.contains(&usr)
 }
 
 fn check_release(identity: &Identity, rules: &Rules<'_>, findings: &mut Findings) {

@@ -3,6 +3,7 @@
 mod compress;
 mod data;
 mod directory;
+mod facts;
 mod format;
 mod image;
 mod index;
@@ -18,6 +19,7 @@ mod writer;
 mod xattr;
 
 pub use compress::Compression;
+pub use facts::Facts;
 pub(crate) use output::Output;
 pub use reader::read;
 pub(crate) use writer::{BUFFER, write_to};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::Finding;
+use crate::{Finding, escape};
 
 /// Why a tree could not be read, or an image not be built, read or verified.
 #[derive(Debug, Error)]
@@ -43,9 +43,17 @@ pub enum Error {
     /// One entry of a tree cannot be what it claims to be, or not in this place.
     #[error("`{path}`: {what}")]
     Entry {
-        /// Path in the tree (bytes that are not UTF-8 replaced), or of the file on the host.
+        /// Path in the tree or of the file on the host, as [`escape`] shows it.
         path: String,
         /// The rule it breaks.
+        what: Cow<'static, str>,
+    },
+    /// A line of a manifest or of file contexts breaks the rules of its format, or does not fit the tree.
+    #[error("line {line}: {what}")]
+    Line {
+        /// From 1.
+        line: usize,
+        /// The rule.
         what: Cow<'static, str>,
     },
     /// A file system inside an image is damaged or uses what its reader does not know.
@@ -102,9 +110,17 @@ impl Error {
         Self::Value { what: what.into() }
     }
 
+    /// An [`Error::Line`].
+    pub(crate) fn line(line: usize, what: impl Into<Cow<'static, str>>) -> Self {
+        Self::Line {
+            line,
+            what: what.into(),
+        }
+    }
+
     /// An [`Error::Entry`] for a path of a tree, which may hold any bytes.
     pub(crate) fn entry(path: &[u8], what: impl Into<Cow<'static, str>>) -> Self {
-        let path = String::from_utf8_lossy(path).into_owned();
+        let path = escape(path);
         Self::Entry {
             path,
             what: what.into(),

@@ -29,6 +29,8 @@ pub enum Check {
     FileSystem,
     /// What an extension may hold, its release file, and what it fits.
     Content,
+    /// That a tree, built again, gives the image.
+    Rebuild,
 }
 
 /// One reason why an image, or what should become one, is refused. Shown in one line.

@@ -1,15 +1,19 @@
 //! Signed extension images.
 
 mod content;
+mod contexts;
 pub mod erofs;
 mod error;
 mod finding;
 mod gpt;
 mod image;
 pub mod initrd;
+mod manifest;
 mod name;
+mod package;
 mod partition;
 mod plan;
+mod rebuild;
 mod release;
 mod signature;
 pub mod squashfs;
@@ -19,18 +23,24 @@ mod vector;
 mod verity;
 mod window;
 
+pub use contexts::FileContexts;
 pub use error::{Error, FormatError};
 pub use finding::{Check, Finding};
 pub use image::{
-    CertificateDescription, Description, Image, PartitionDescription, Requirements,
-    SignatureDescription, VerityDescription,
+    CertificateDescription, Description, FileSystemDescription, Image, PartitionDescription, Parts,
+    Requirements, SignatureDescription, VerityDescription,
 };
+pub use manifest::Manifest;
 pub use name::Name;
+pub use package::{Package, PackageDatabase, PackageRecord, PackagedFiles};
 pub use partition::{Architecture, Designator, Guid, PartitionType, Role};
-pub use plan::{Format, Plan, Report};
+pub use plan::{Format, Packages, Plan, Report};
+pub use rebuild::Rebuilt;
 pub use release::{ImageClass, Release, Scope};
 pub use signature::{RootHashSignature, Signer};
-pub use tree::{Content, ContentReader, Entry, Kind, Tree, is_portable_xattr};
+pub use tree::{
+    Content, ContentReader, Difference, Differing, Entry, Kind, Tree, escape, is_portable_xattr,
+};
 pub use verity::RootHash;
 pub use window::Window;
 

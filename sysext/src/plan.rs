@@ -25,9 +25,9 @@ use crate::image::PartitionDescription;
 use crate::signature::{self, SignedRootHash};
 use crate::verity::{BLOCK_SIZE, HashTree};
 use crate::{
-    Architecture, Certificate, Certificates, Check, Designator, Entry, Error, Guid, ImageClass,
-    Name, PartitionType, Release, Role, RootHash, RootHashSignature, Scope, Signer, Tree, erofs,
-    squashfs,
+    Architecture, Certificate, Certificates, Check, Designator, Entry, Error, FileContexts, Guid,
+    ImageClass, Manifest, Name, PackageDatabase, PackageRecord, PartitionType, Release, Role,
+    RootHash, RootHashSignature, Scope, Signer, Tree, erofs, escape, squashfs,
 };
 
 /// What an extension image is to be.
@@ -60,6 +60,14 @@ pub struct Plan {
     /// Bytes that are compressed together: a power of two from 4 KiB to 1 MiB, or the next one. `None`: what
     /// suits the codec.
     pub cluster: Option<u32>,
+    /// Whether files keep their owners. Else all become root's.
+    pub preserve_owner: bool,
+    /// What is set on files beyond what the tree says.
+    pub manifest: Option<Manifest>,
+    /// The SELinux labels of its files. `None`: they have none.
+    pub contexts: Option<FileContexts>,
+    /// Whether and how the packages of its files are recorded.
+    pub packages: Packages,
 }
 
 /// A file system of an image. Parsed from and shown as `erofs` and `squashfs`.
@@ -90,6 +98,18 @@ impl FromStr for Format {
             .find(|format| format.to_string() == text)
             .ok_or_else(|| Error::value(format!("`{text}` is neither erofs nor squashfs")))
     }
+}
+
+/// Whether an extension carries a [`PackageRecord`].
+#[derive(Debug, Clone, Default)]
+pub enum Packages {
+    /// It does not.
+    None,
+    /// It does if a file has a note of its package.
+    #[default]
+    Noted,
+    /// It does, with what this database knows beyond the notes.
+    Database(PackageDatabase),
 }
 
 /// What became of a plan.
@@ -126,6 +146,10 @@ impl Plan {
             format: Format::Erofs,
             compression: Compression::LZ4,
             cluster: None,
+            preserve_owner: false,
+            manifest: None,
+            contexts: None,
+            packages: Packages::default(),
         }
     }
 
@@ -244,16 +268,14 @@ impl Plan {
     }
 
     /// The tree as it goes into the image, with its release file, which is also returned.
-    fn prepare(&self) -> Result<(Tree, Release), Error> {
+    pub(crate) fn prepare(&self) -> Result<(Tree, Release), Error> {
         let mut tree = self.tree.clone();
-        let directory = self.class.release_directory(Designator::Root);
-        let path = format!("{directory}/extension-release.{}", self.name);
+        let path = self.release_path();
         if tree.get(&path).is_none() {
             tree.insert(&path, Entry::file(self.default_release().to_string()))?;
         }
-        tree.own_by_root();
-        tree.clamp_times(i64::try_from(self.epoch).unwrap_or(i64::MAX));
-        tree.retain_xattrs(crate::is_portable_xattr);
+        self.record_packages(&mut tree)?;
+        self.normalize(&mut tree)?;
 
         let file_name = format!("{}.{}.raw", self.name, self.class);
         let rules = Rules {
@@ -264,6 +286,8 @@ impl Plan {
         };
         let mut findings = Findings::default();
         content::check(&tree, Designator::Root, &rules, &mut findings)?;
+        self.check_modes(&tree, &mut findings);
+        self.check_release_files(&tree, &mut findings);
         let identity =
             findings.keep(content::identity(&tree, Designator::Root, Some(&file_name)))?;
         if let Some(identity) = &identity {
@@ -273,6 +297,81 @@ impl Plan {
             .map(|identity| identity.release)
             .unwrap_or_default();
         findings.verdict((tree, release))
+    }
+
+    /// Where the release file belongs.
+    pub(crate) fn release_path(&self) -> String {
+        let directory = self.class.release_directory(Designator::Root);
+        format!("{directory}/extension-release.{}", self.name)
+    }
+
+    /// Takes away what is of the machine that built it, and adds what was asked for.
+    fn normalize(&self, tree: &mut Tree) -> Result<(), Error> {
+        // The root is not merged; its mode says how somebody made the directory.
+        if let Some(root) = tree.get_mut("") {
+            root.mode = content::OPEN;
+            root.xattrs.clear();
+        }
+        if !self.preserve_owner {
+            tree.own_by_root();
+        }
+        tree.retain_xattrs(crate::is_portable_xattr);
+        if let Some(manifest) = &self.manifest {
+            manifest.apply(tree)?;
+        }
+        if let Some(contexts) = &self.contexts {
+            contexts.apply(tree)?;
+        }
+        tree.clamp_times(i64::try_from(self.epoch).unwrap_or(i64::MAX));
+        Ok(())
+    }
+
+    /// Adds the record of packages, unless the tree brings one.
+    fn record_packages(&self, tree: &mut Tree) -> Result<(), Error> {
+        let database = match &self.packages {
+            Packages::None => return Ok(()),
+            Packages::Noted => None,
+            Packages::Database(database) => Some(database),
+        };
+        let path = PackageRecord::path(&self.release_path());
+        if tree.get(&path).is_none()
+            && let Some(record) = PackageRecord::of(tree, database)?
+        {
+            tree.insert(&path, Entry::file(record.to_json()))?;
+        }
+        Ok(())
+    }
+
+    /// A release file of another name is most likely meant to be this one's, and merged it would shadow that of
+    /// the extension it names.
+    fn check_release_files(&self, tree: &Tree, findings: &mut Findings) {
+        let own = self.release_path();
+        let prefix = format!(
+            "{}/extension-release.",
+            self.class.release_directory(Designator::Root)
+        );
+        let others = tree
+            .iter()
+            .filter(|(path, _)| path.starts_with(prefix.as_bytes()) && *path != own.as_bytes());
+        for (path, _) in others {
+            let what = format!("is for an extension of another name, not `{}`", self.name);
+            findings.add(Check::Content, escape(path), what);
+        }
+    }
+
+    /// A directory that others cannot enter may be meant so, but mostly tells of the umask of who made it.
+    fn check_modes(&self, tree: &Tree, findings: &mut Findings) {
+        let meant = |path: &[u8]| {
+            self.manifest
+                .as_ref()
+                .is_some_and(|manifest| manifest.sets_mode(path))
+        };
+        for (path, entry) in tree.iter() {
+            let is_closed = entry.is_directory() && entry.mode & content::OPEN != content::OPEN;
+            if is_closed && !content::is_shared(path) && !meant(path) {
+                findings.add(Check::Content, escape(path), content::closed(entry.mode));
+            }
+        }
     }
 
     fn default_release(&self) -> Release {

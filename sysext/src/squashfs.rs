@@ -8,7 +8,7 @@ mod tests;
 mod writer;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::{Read, Seek};
+use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use zerocopy::FromBytes;
@@ -21,7 +21,9 @@ use crate::{Content, Entry, Error, Kind, Tree};
 pub(crate) use writer::{Options, write};
 
 use file::ImageFile;
-use format::{DirectoryEntry, DirectoryHeader, InodeHeader, NO_TABLE, NONE, OUT_OF_LINE};
+use format::{
+    DirectoryEntry, DirectoryHeader, InodeHeader, NO_TABLE, NONE, OUT_OF_LINE, SuperBlock,
+};
 use image::{Image, Place, damaged};
 
 /// The program, from the package squashfs-tools.
@@ -50,6 +52,26 @@ pub fn read<R: Read + Seek + Send + 'static>(image: R) -> Result<Tree, Error> {
         ahead: Vec::new(),
     };
     walk.run(root)
+}
+
+/// The codec of an image by mksquashfs's name, and the bytes it packs at a time.
+///
+/// # Errors
+///
+/// [`Error::ReadImage`], [`Error::FileSystem`] when it ends before its superblock does.
+pub(crate) fn compression(image: &mut (impl Read + Seek)) -> Result<(&'static str, u32), Error> {
+    let mut bytes = Vec::new();
+    image
+        .seek(SeekFrom::Start(0))
+        .and_then(|_| {
+            image
+                .take(size_of::<SuperBlock>() as u64)
+                .read_to_end(&mut bytes)
+        })
+        .map_err(|source| Error::ReadImage { source })?;
+    let superblock =
+        SuperBlock::read_from_bytes(&bytes).map_err(|_| damaged(0, "no squashfs superblock"))?;
+    Ok(image::compression(&superblock))
 }
 
 /// What is known while an image is walked through.

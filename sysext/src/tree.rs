@@ -7,8 +7,10 @@
 //! ```
 
 mod budget;
+mod compare;
 mod content;
 mod directory;
+mod escape;
 #[cfg(test)]
 pub(crate) mod listing;
 #[cfg(test)]
@@ -21,8 +23,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 pub(crate) use budget::Budget;
+pub use compare::{Difference, Differing};
 pub(crate) use content::Open;
 pub use content::{Content, ContentReader};
+pub use escape::escape;
 
 use crate::Error;
 
@@ -154,6 +158,18 @@ impl Tree {
         self.paths
             .iter()
             .filter_map(|(path, &inode)| Some((path.as_slice(), inode, self.entries.get(inode)?)))
+    }
+
+    /// Bytes in its regular files, each file counted once.
+    pub fn content_size(&self) -> u64 {
+        let sizes: BTreeMap<usize, u64> = self
+            .inodes()
+            .filter_map(|(_, inode, entry)| match &entry.kind {
+                Kind::File(content) => Some((inode, content.size())),
+                _ => None,
+            })
+            .collect();
+        sizes.into_values().fold(0, u64::saturating_add)
     }
 
     /// Puts `entry` at `path` in place of what was there; missing parents become directories of root's,

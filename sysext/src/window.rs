@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// The bytes `start..start + len` of a reader. Whatever else moves the reader's position between two
 /// reads does no harm, as long as it does not happen at the same time.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Window<R> {
     inner: R,
     start: u64,

@@ -17,7 +17,9 @@ SYSTEMD_262=(
     cpio dracut linux-image-cloud-amd64 ovmf systemd-boot-tools systemd-ukify tpm2-tools zstd
 )
 SYSTEMD_257=(
-    systemd
+    systemd systemd-repart
+    # what repart makes file systems with
+    erofs-utils squashfs-tools
     libtss2-esys-3.0.2-0t64 libtss2-mu-4.0.1-0t64 libtss2-rc0t64 libtss2-tcti-device0t64 libtss2-tcti-swtpm0t64
 )
 

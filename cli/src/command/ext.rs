@@ -3,7 +3,11 @@
 mod attach;
 mod build;
 mod digest;
+mod content;
+mod diff;
+mod files;
 mod inspect;
+mod list;
 mod passphrase;
 pub(crate) mod signing;
 mod verify;
@@ -32,6 +36,10 @@ pub(crate) enum Verb {
     Verify(verify::Verify),
     /// Show what an image says about itself
     Inspect(inspect::Inspect),
+    /// List the files in an image
+    List(list::List),
+    /// Show how the files of two images or directories differ; status 1 if they do
+    Diff(diff::Diff),
 }
 
 impl Verb {
@@ -42,6 +50,8 @@ impl Verb {
             Self::Attach(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
             Self::Verify(verb) => verb.run(out),
             Self::Inspect(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
+            Self::List(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
+            Self::Diff(verb) => verb.run(out),
         }
     }
 }

@@ -37,8 +37,11 @@ pub(super) struct Features;
 impl Features {
     /// Files in chunks.
     pub(super) const CHUNKS: u32 = 0x04;
-    /// Zeros before compressed data (1), configurations and clusters of several blocks (2), a packed inode
-    /// and clusters with several users (0x20).
+    /// Zeros before compressed data.
+    pub(super) const ZERO_PADDING: u32 = 1;
+    /// Configurations behind the superblock, and clusters of several blocks.
+    pub(super) const CONFIGURATIONS: u32 = 2;
+    /// The two above, a packed inode and clusters with several users (0x20).
     pub(super) const COMPRESSED: u32 = 0x23;
 }
 
@@ -173,7 +176,7 @@ pub(super) struct FullItem {
 }
 
 /// What a kernel must know before it decodes LZ4.
-#[derive(IntoBytes, Immutable)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(super) struct Lz4Config {
     pub(super) size: U16,
@@ -183,7 +186,7 @@ pub(super) struct Lz4Config {
 }
 
 /// The same for zstd.
-#[derive(IntoBytes, Immutable)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(super) struct ZstdConfig {
     pub(super) size: U16,

@@ -5,13 +5,15 @@ use std::io::{Read, Seek};
 use serde::Serialize;
 
 use super::Image;
+use super::data::FileSystemDescription;
 use super::partitions::{Found, Partitions};
-use crate::content::{self, Identity};
+use crate::content::{self, Identity, with_cause};
 use crate::finding::Findings;
 use crate::gpt::Partition;
 use crate::signature;
 use crate::{
-    Certificate, Error, Finding, Guid, ImageClass, PartitionType, Release, RootHash, verity,
+    Certificate, Check, Error, Finding, Guid, ImageClass, PackageRecord, PartitionType, Release,
+    RootHash, verity,
 };
 
 /// One partition.
@@ -107,6 +109,39 @@ pub struct SignatureDescription {
     pub certificates: Vec<CertificateDescription>,
 }
 
+/// What the bytes of an image are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Parts {
+    /// The data partition, or a file system without partitions.
+    pub data: u64,
+    /// The verity partition.
+    pub hash_tree: u64,
+    /// The signature partition.
+    pub signature: u64,
+    /// Both copies of the partition table, gaps between partitions, and partitions of no meaning.
+    pub rest: u64,
+}
+
+impl Parts {
+    fn of(size: u64, partitions: &Partitions, has_table: bool) -> Self {
+        let size_of =
+            |found: &Option<Found>| found.as_ref().map_or(0, |found| found.partition.size);
+        let [data, hash_tree, signature] =
+            [&partitions.data, &partitions.verity, &partitions.signature].map(size_of);
+        let data = if has_table { data } else { size };
+        // Partitions may overlap in an image that somebody made up.
+        let used = data.saturating_add(hash_tree).saturating_add(signature);
+        Self {
+            data,
+            hash_tree,
+            signature,
+            rest: size.saturating_sub(used),
+        }
+    }
+}
+
 /// What an image says about itself; nothing of it is verified.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -114,10 +149,12 @@ pub struct SignatureDescription {
 pub struct Description {
     /// In bytes.
     pub size: u64,
-    /// In bytes.
-    pub sector_size: u32,
+    /// Where those bytes go.
+    pub parts: Parts,
+    /// In bytes; of the partition table, if there is one.
+    pub sector_size: Option<u32>,
     /// UUID of the partition table.
-    pub disk_uuid: Guid,
+    pub disk_uuid: Option<Guid>,
     /// In the order of the table.
     pub partitions: Vec<PartitionDescription>,
     /// What was signed.
@@ -126,14 +163,16 @@ pub struct Description {
     pub verity: Option<VerityDescription>,
     /// Who signed.
     pub signature: Option<SignatureDescription>,
-    /// `erofs` or `squashfs`.
-    pub file_system: Option<&'static str>,
+    /// What holds the files.
+    pub file_system: Option<FileSystemDescription>,
     /// What it extends.
     pub class: Option<ImageClass>,
     /// The path of its release file in the data partition.
     pub release_file: Option<String>,
     /// The fields of its release file.
     pub release: Option<Release>,
+    /// The packages of its files, if they were recorded.
+    pub packages: Option<PackageRecord>,
     /// What is damaged or missing so that it does not show above.
     pub findings: Vec<Finding>,
 }
@@ -147,15 +186,16 @@ impl<R: Read + Seek + Send + 'static> Image<R> {
     /// [`Error::ReadImage`].
     pub fn describe(&self, file_name: Option<&str>) -> Result<Description, Error> {
         let mut findings = Findings::from(self.findings.clone());
-        let partitions = Partitions::of(&self.table, self.size);
+        let partitions = self.partitions();
         let mut description = Description {
             size: self.size,
-            sector_size: self.table.sector_size,
-            disk_uuid: self.table.disk,
+            parts: Parts::of(self.size, &partitions, self.table.is_some()),
+            sector_size: self.table.as_ref().map(|table| table.sector_size),
+            disk_uuid: self.table.as_ref().map(|table| table.disk),
             partitions: self
                 .table
-                .partitions
                 .iter()
+                .flat_map(|table| &table.partitions)
                 .map(PartitionDescription::from)
                 .collect(),
             root_hash: None,
@@ -165,6 +205,7 @@ impl<R: Read + Seek + Send + 'static> Image<R> {
             class: None,
             release_file: None,
             release: None,
+            packages: None,
             findings: Vec::new(),
         };
         if let Some(verity) = &partitions.verity {
@@ -173,13 +214,18 @@ impl<R: Read + Seek + Send + 'static> Image<R> {
         if let Some(signature) = &partitions.signature {
             self.describe_signature(signature, &mut description, &mut findings)?;
         }
-        if let Some(data) = &partitions.data {
-            let files = self.files(data, partitions.verity.as_ref());
-            if let Some((kind, tree)) = findings.keep(files)? {
-                description.file_system = Some(kind);
-                let found = content::identity(&tree, data.kind.designator, file_name);
-                description.identify(findings.keep(found)?);
-            };
+        if let Some(data) = self.data(&partitions)
+            && let Some((kind, tree)) = findings.keep(data.files())?
+        {
+            description.file_system = Some(data.describe(kind, &tree)?);
+            let found = content::identity(&tree, data.designator, file_name);
+            description.identify(findings.keep(found)?);
+            if let Some(path) = &description.release_file {
+                match PackageRecord::read(&tree, path) {
+                    Ok(record) => description.packages = record,
+                    Err(error) => findings.add(Check::Content, data.place, with_cause(&error)),
+                }
+            }
         }
         description.findings = findings.into_vec();
         Ok(description)

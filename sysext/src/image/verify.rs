@@ -3,13 +3,14 @@
 use std::io::{self, Read, Seek};
 
 use super::Image;
-use super::partitions::{self, Found, Partitions};
+use super::data::Data;
+use super::partitions::{self, Partitions};
 use crate::content::{self, Rules, with_cause};
 use crate::finding::Findings;
 use crate::signature::{self, SignedRootHash};
 use crate::{
     Architecture, Certificate, Certificates, Check, Error, Finding, Kind, Release, RootHash, Scope,
-    Tree, verity,
+    Tree, escape, verity,
 };
 
 /// What an image has to fit. What is `None` is not checked.
@@ -58,8 +59,11 @@ impl<R: Read + Seek + Send + 'static> Image<R> {
         requirements: &Requirements,
     ) -> Result<RootHash, Error> {
         let mut findings = Findings::from(self.findings.clone());
-        partitions::check(&self.table, requirements.architecture, &mut findings);
-        let partitions = Partitions::of(&self.table, self.size);
+        match &self.table {
+            Some(table) => partitions::check(table, requirements.architecture, &mut findings),
+            None => findings.add(Check::PartitionTable, "image", BARE),
+        }
+        let partitions = self.partitions();
         let signed = match &partitions.signature {
             Some(signature) => findings.keep(self.signed_root_hash(signature))?,
             None => None,
@@ -70,11 +74,10 @@ impl<R: Read + Seek + Send + 'static> Image<R> {
             check_guids(&partitions, &signed.root_hash, &mut findings);
             check_signature(signed, trusted, &mut findings)?;
         }
-        if let Some(data) = &partitions.data {
-            let files = findings.keep(self.files(data, partitions.verity.as_ref()))?;
-            if let Some((_, tree)) = files {
-                self.check_files(data, &tree, requirements, &mut findings)?;
-            }
+        if let Some(data) = self.data(&partitions)
+            && let Some((_, tree)) = findings.keep(data.files())?
+        {
+            check_files(&data, &tree, requirements, &mut findings)?;
         }
         // Without a signed root hash there is a finding that says why.
         let root_hash = signed.map(|signed| signed.root_hash);
@@ -101,36 +104,39 @@ impl<R: Read + Seek + Send + 'static> Image<R> {
         let superblock = verity::superblock(&mut hashes)?;
         verity::check(&mut data, size, &mut hashes, &superblock, root_hash)
     }
+}
 
-    fn check_files(
-        &self,
-        data: &Found,
-        tree: &Tree,
-        requirements: &Requirements,
-        findings: &mut Findings,
-    ) -> Result<(), Error> {
-        // Sizes in an image that nobody signed are not worth reading up to.
-        if findings.is_empty() {
-            findings.keep(read_all(data, tree))?;
-        }
-        let rules = Rules {
-            file_name: requirements.file_name.as_deref(),
-            base: requirements.base.as_ref(),
-            scopes: requirements.scope.as_slice(),
-            architecture: Some(data.kind.architecture),
-        };
-        content::check(tree, data.kind.designator, &rules, findings)
+/// What is said of a file system without partitions.
+const BARE: &str =
+    "is a file system without partition table, hash tree and signature, which no initrd merges";
+
+fn check_files<R: Read + Seek + Send + 'static>(
+    data: &Data<R>,
+    tree: &Tree,
+    requirements: &Requirements,
+    findings: &mut Findings,
+) -> Result<(), Error> {
+    // Sizes in an image that nobody signed are not worth reading up to.
+    if findings.is_empty() {
+        findings.keep(read_all(&data.place, tree))?;
     }
+    let rules = Rules {
+        file_name: requirements.file_name.as_deref(),
+        base: requirements.base.as_ref(),
+        scopes: requirements.scope.as_slice(),
+        architecture: data.architecture.or(requirements.architecture),
+    };
+    content::check(tree, data.designator, &rules, findings)
 }
 
 /// Reads every file to its end.
-fn read_all(data: &Found, tree: &Tree) -> Result<(), Error> {
+fn read_all(place: &str, tree: &Tree) -> Result<(), Error> {
     for (path, entry) in tree.iter() {
         if let Kind::File(content) = &entry.kind {
-            let path = String::from_utf8_lossy(path);
+            let path = escape(path);
             let refused = |error: &dyn std::error::Error| {
                 let what = format!("`{path}`: {}", with_cause(error));
-                Error::from(Finding::new(Check::FileSystem, data.place(), what))
+                Error::from(Finding::new(Check::FileSystem, place, what))
             };
             let mut reader = content.open().map_err(|error| refused(&error))?;
             io::copy(&mut reader, &mut io::sink()).map_err(|error| refused(&error))?;

@@ -41,6 +41,19 @@ enum Compression {
     Zstd,
 }
 
+/// The codecs by their number in the superblock, from 1.
+const CODECS: [&str; 6] = ["gzip", "lzma", "lzo", "xz", "lz4", "zstd"];
+
+/// The codec of an image and the bytes it packs at a time, whether or not it can be unpacked here.
+pub(super) fn compression(superblock: &SuperBlock) -> (&'static str, u32) {
+    let number = usize::from(superblock.compressor.get());
+    let codec = number.checked_sub(1).and_then(|index| CODECS.get(index));
+    (
+        codec.copied().unwrap_or("unknown"),
+        superblock.block_size.get(),
+    )
+}
+
 impl Place {
     /// What a reference says in a table that starts at byte `table`: block in the upper 48 bits, byte in the
     /// lower 16.

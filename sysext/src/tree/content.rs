@@ -125,6 +125,14 @@ impl Content {
         }
     }
 
+    /// The first bytes, `limit` at most.
+    pub(crate) fn start(&self, limit: usize) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        let read = self.open()?.take(limit as u64).read_to_end(&mut bytes);
+        read.map_err(|source| self.error(source))?;
+        Ok(bytes)
+    }
+
     fn path(&self) -> &Path {
         match &self.source {
             Source::Bytes(_) => Path::new("(memory)"),

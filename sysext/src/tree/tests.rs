@@ -89,7 +89,7 @@ fn refuses_paths_that_are_none() {
             .insert(path, Entry::file(""))
             .unwrap_err()
             .to_string();
-        assert_eq!(message, format!("`{path}`: {what}"));
+        assert_eq!(message, format!("`{}`: {what}", escape(path.as_bytes())));
     }
     Tree::new().insert(&long[1..], Entry::file("")).unwrap();
     Tree::new()

@@ -1,6 +1,5 @@
 //! `ukikit ext build`
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,10 +12,10 @@ use ukikit::Base;
 use ukikit_signing::KeyPair;
 use ukikit_sysext::erofs::Compression;
 use ukikit_sysext::{
-    Architecture, Format, Guid, ImageClass, Kind, Name, Plan, Release, Report, RootHash, Scope,
-    Tree,
+    Architecture, Format, Guid, ImageClass, Name, Plan, Release, Report, RootHash, Scope, Tree,
 };
 
+use super::content::Content;
 use super::signing::{self, Signing, explain};
 use super::{SCHEMA, read_base};
 use crate::output::{Json, Output, with_hint};
@@ -36,13 +35,15 @@ pub(crate) struct Build {
 pub(super) struct Contents {
     /// Name of the extension
     #[arg(long, value_name = "NAME")]
-    name: Name,
+    name: String,
     /// Where to write it: NAME.sysext.raw or NAME.raw, with --confext NAME.confext.raw
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
     /// Directory with the files, as they are to appear below /
     #[arg(long, value_name = "DIR")]
     tree: PathBuf,
+    #[command(flatten)]
+    content: Content,
     /// The machine it is for, as systemd spells it [default: this one's, or the UKI's]
     #[arg(long, value_name = "ARCH")]
     architecture: Option<Architecture>,
@@ -61,13 +62,8 @@ pub(super) struct Contents {
     /// Extend /etc instead of /usr and /opt
     #[arg(long)]
     confext: bool,
-    /// Where it is merged: initrd, system, portable
-    #[arg(
-        long,
-        value_name = "SCOPE",
-        value_delimiter = ',',
-        default_value = "initrd"
-    )]
+    /// Where it is merged: initrd, system, portable [default: initrd, with --confext system]
+    #[arg(long, value_name = "SCOPE", value_delimiter = ',')]
     scope: Vec<Scope>,
     /// none, lz4 or zstd, with `,LEVEL` behind (lz4: 1 to 12, zstd: 1 to 22). zstd makes smaller images, but
     /// only some kernels from 6.10 on read it [default: zstd if the initrd or UKI it is fitted to has a kernel
@@ -104,6 +100,9 @@ fn parse_field(text: &str) -> Result<(String, String), String> {
 impl Build {
     pub(crate) fn run(self, out: &mut Output) -> Result<()> {
         let plan = self.image.plan()?;
+        if plan.class == ImageClass::Confext && plan.scopes.contains(&Scope::Initrd) {
+            out.warning(CONFEXT_IN_INITRD);
+        }
         let signer = self.signing.signer()?;
         signing::warn_of_dates(signer.certificate(), out);
         let built = self.image.build(&plan, Some(&signer))?;
@@ -113,9 +112,13 @@ impl Build {
 
 impl Contents {
     /// Builds the image, signed or with an empty signature partition, and writes it unless told not to.
-    pub(super) fn build(&self, plan: &Plan, signer: Option<&KeyPair>) -> Result<Built<'_>> {
+    pub(super) fn build<'a>(
+        &'a self,
+        plan: &'a Plan,
+        signer: Option<&KeyPair>,
+    ) -> Result<Built<'a>> {
         let started = Instant::now();
-        let content_size = content_size(&plan.tree);
+        let content_size = plan.tree.content_size();
         let mut progress = Progress::new(content_size);
         let mut progress = |read| progress.add(read);
         let report = if self.dry_run {
@@ -128,7 +131,7 @@ impl Contents {
         };
         Ok(Built {
             schema: SCHEMA,
-            name: self.name.as_str(),
+            name: plan.name.as_str(),
             output: &self.output,
             dry_run: self.dry_run,
             format: self.format.to_string(),
@@ -148,7 +151,8 @@ impl Contents {
             ImageClass::Sysext
         };
         let file_name = super::file_name(&self.output).unwrap_or_default();
-        self.name.check_file_name(&file_name, class)?;
+        let name: Name = self.name.parse()?;
+        name.check_file_name(&file_name, class)?;
         let base = self.base.as_ref().or(self.uki.as_ref());
         let base = base.map(|path| read_base(path)).transpose()?;
         let of_base = base.as_ref().and_then(|base| base.architecture);
@@ -160,22 +164,36 @@ impl Contents {
             )
         })?;
         let tree = Tree::read(&self.tree)?;
-        let mut plan = Plan::new(self.name.clone(), architecture, tree);
+        let mut plan = Plan::new(name, architecture, tree);
         plan.class = class;
         let of_base = base.as_ref().map(Base::compression);
         plan.compression = self.compress.or(of_base).unwrap_or(Compression::LZ4);
         plan.format = self.format;
         plan.cluster = self.cluster_size;
         plan.base = base.map(|base| base.release);
-        plan.scopes.clone_from(&self.scope);
+        plan.scopes = scopes(&self.scope, class);
         plan.seed = self.seed;
         plan.epoch = epoch()?;
         for (key, value) in &self.release {
             plan.release.set(key, value)?;
         }
+        self.content.apply(&mut plan)?;
         Ok(plan)
     }
 }
+
+/// Those given, else where an extension of its class does no harm.
+fn scopes(given: &[Scope], class: ImageClass) -> Vec<Scope> {
+    match (given, class) {
+        ([], ImageClass::Confext) => vec![Scope::System],
+        ([], _) => vec![Scope::Initrd],
+        (given, _) => given.to_vec(),
+    }
+}
+
+/// What somebody who asks for a confext in an initrd should know.
+pub(super) const CONFEXT_IN_INITRD: &str = "a confext makes /etc of the initrd read-only, noexec and nosuid: what writes there, \
+     like dracut's network set-up or systemd-tmpfiles, fails; credentials or a sysext do not";
 
 /// `SOURCE_DATE_EPOCH`, or 0: an image never depends on when it was made.
 fn epoch() -> Result<u64> {
@@ -184,18 +202,6 @@ fn epoch() -> Result<u64> {
     };
     text.parse()
         .with_context(|| format!("SOURCE_DATE_EPOCH `{text}` is not a number of seconds"))
-}
-
-/// Bytes in all files, each once.
-fn content_size(tree: &Tree) -> u64 {
-    let files: BTreeMap<usize, u64> = tree
-        .inodes()
-        .filter_map(|(_, number, entry)| match &entry.kind {
-            Kind::File(content) => Some((number, content.size())),
-            _ => None,
-        })
-        .collect();
-    files.values().sum()
 }
 
 #[derive(Debug, Serialize)]

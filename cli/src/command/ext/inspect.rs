@@ -8,15 +8,20 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
-use ukikit_sysext::{Description, Image, PartitionDescription, SignatureDescription};
+use ukikit_sysext::{
+    Description, Image, Package, PackageRecord, PartitionDescription, SignatureDescription,
+};
 
 use super::SCHEMA;
 use crate::output::{Json, Output};
 
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
-    /// The image
+    /// The image: an extension of any maker, or a bare EROFS or squashfs
     image: PathBuf,
+    /// Show which package each file came from, as far as it was recorded when the image was built
+    #[arg(long)]
+    packages: bool,
     /// How to print it
     #[arg(long, value_name = "FORM", default_value = "off")]
     json: Json,
@@ -34,6 +39,7 @@ impl Inspect {
         let inspected = Inspected {
             schema: SCHEMA,
             image: &self.image,
+            packages: self.packages,
             description,
         };
         out.show(&inspected, self.json)
@@ -44,6 +50,8 @@ impl Inspect {
 struct Inspected<'a> {
     schema: u32,
     image: &'a Path,
+    #[serde(skip)]
+    packages: bool,
     #[serde(flatten)]
     description: Description,
 }
@@ -54,12 +62,7 @@ impl fmt::Display for Inspected<'_> {
             image, description, ..
         } = self;
         writeln!(f, "image        {}", image.display())?;
-        writeln!(
-            f,
-            "size         {}, sectors of {}",
-            description.size, description.sector_size
-        )?;
-        writeln!(f, "disk UUID    {}", description.disk_uuid)?;
+        show_size(f, description)?;
         description
             .partitions
             .iter()
@@ -78,10 +81,34 @@ impl fmt::Display for Inspected<'_> {
         if let Some(signature) = &description.signature {
             show_signature(f, signature)?;
         }
+        show_files(f, description)?;
         show_release(f, description)?;
+        if self.packages {
+            show_packages(f, description.packages.as_ref())?;
+        }
         let mut findings = description.findings.iter();
         findings.try_for_each(|finding| writeln!(f, "finding      {finding}"))
     }
+}
+
+fn show_size(f: &mut fmt::Formatter<'_>, description: &Description) -> fmt::Result {
+    let Description {
+        size,
+        parts,
+        sector_size,
+        disk_uuid,
+        ..
+    } = description;
+    let (Some(sector_size), Some(disk_uuid)) = (sector_size, disk_uuid) else {
+        return writeln!(f, "size         {size}, without partitions");
+    };
+    writeln!(f, "size         {size}, sectors of {sector_size}")?;
+    let (data, tree, signature, rest) = (parts.data, parts.hash_tree, parts.signature, parts.rest);
+    writeln!(
+        f,
+        "parts        data {data}, hash tree {tree}, signature {signature}, table and gaps {rest}"
+    )?;
+    writeln!(f, "disk UUID    {disk_uuid}")
 }
 
 fn show_partition(f: &mut fmt::Formatter<'_>, partition: &PartitionDescription) -> fmt::Result {
@@ -125,10 +152,75 @@ fn show_signature(f: &mut fmt::Formatter<'_>, signature: &SignatureDescription) 
     Ok(())
 }
 
-fn show_release(f: &mut fmt::Formatter<'_>, description: &Description) -> fmt::Result {
-    if let Some(file_system) = &description.file_system {
-        writeln!(f, "file system  {file_system}")?;
+fn show_files(f: &mut fmt::Formatter<'_>, description: &Description) -> fmt::Result {
+    let Some(file_system) = &description.file_system else {
+        return Ok(());
+    };
+    let codecs = match file_system.compression.as_slice() {
+        [] => "not compressed".into(),
+        codecs => codecs.join(" and "),
+    };
+    let cluster = file_system
+        .cluster
+        .map(|size| format!(", {size} bytes at a time"));
+    let kind = file_system.kind;
+    writeln!(
+        f,
+        "file system  {kind}, {codecs}{}",
+        cluster.unwrap_or_default()
+    )?;
+    writeln!(
+        f,
+        "content      {} bytes, {} paths",
+        file_system.content_size, file_system.entries
+    )
+}
+
+fn show_packages(f: &mut fmt::Formatter<'_>, record: Option<&PackageRecord>) -> fmt::Result {
+    let Some(record) = record else {
+        return writeln!(f, "packages     none recorded");
+    };
+    for (at, packaged) in record.packages.iter().enumerate() {
+        let title = if at == 0 { "packages" } else { "" };
+        writeln!(f, "{title:<12} {}", named(&packaged.package))?;
+        packaged
+            .files
+            .iter()
+            .try_for_each(|file| writeln!(f, "               {file}"))?;
     }
+    Ok(())
+}
+
+/// Name and version, then what else is known.
+fn named(package: &Package) -> String {
+    let Package {
+        name,
+        version,
+        format,
+        ..
+    } = package;
+    let more = [
+        (!format.is_empty()).then(|| format.clone()),
+        package.architecture.clone(),
+        package
+            .source
+            .as_ref()
+            .map(|source| format!("source {source}")),
+        package
+            .os
+            .as_ref()
+            .map(|os| format!("{os} {}", package.os_version.as_deref().unwrap_or_default())),
+        package.os_cpe.clone(),
+    ];
+    let more: Vec<String> = more
+        .into_iter()
+        .flatten()
+        .map(|part| part.trim().to_owned())
+        .collect();
+    format!("{name} {version} ({})", more.join(", "))
+}
+
+fn show_release(f: &mut fmt::Formatter<'_>, description: &Description) -> fmt::Result {
     if let Some(class) = &description.class {
         writeln!(f, "extends as   {class}")?;
     }
