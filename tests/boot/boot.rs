@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use machine::Machine;
 use report::Report;
+use sha2::{Digest, Sha256};
 use support::swtpm::{Swtpm, unpacked};
 use support::systemd::Systemd;
 use support::{setting, skip, succeed, text, ukikit, vector};
@@ -25,6 +26,14 @@ use tempfile::TempDir;
 
 const SECRET: &[u8] = b"correct horse battery staple";
 const FSTAB: &[u8] = b"tmpfs /from-fstab-extra tmpfs x-initrd.mount,size=1m,mode=0750 0 0\n";
+/// Extensions that differ in how their one file is stored, and what makes them so. The order is that of merging.
+const FORMS: [(&str, &[&str]); 4] = [
+    ("lz4", &["--compress=lz4"]),
+    ("plain", &["--compress=none"]),
+    ("squashed", &["--format=squashfs", "--compress=zstd"]),
+    // What the UKI's kernel says it can do.
+    ("zstd", &[]),
+];
 const CREDENTIALS: [(&str, &[u8]); 2] = [("lab.secret", SECRET), ("fstab.extra", FSTAB)];
 
 /// The main job: an extension, a secret and a mount, made from outside and placed beside an untouched UKI.
@@ -32,24 +41,22 @@ const CREDENTIALS: [(&str, &[u8]); 2] = [("lab.secret", SECRET), ("fstab.extra",
 fn boots_with_companions_we_made() {
     let Some(lab) = lab() else { return };
     let scene = Scene::new(&lab);
-    let image = scene.path("feature.sysext.raw");
-    let mut build = ukikit();
-    build.args(["ext", "build", "--name=feature"]);
-    for (option, path) in [
-        ("tree", scene.path("tree")),
-        ("private-key", vector("ddi/keys/rsa2048.key")),
-        ("certificate", vector("ddi/keys/rsa2048.crt")),
-        ("output", image.clone()),
-    ] {
-        build.arg(format!("--{option}={}", path.display()));
+    scene.build("feature", "tree", &[]);
+    for (name, arguments) in FORMS {
+        let directory = scene.path(name).join("usr/lib/content");
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join(name), content()).unwrap();
+        let built = scene.build(name, name, arguments);
+        let zstd = ["squashed", "zstd"].contains(&name);
+        assert_eq!(built.contains(" compression zstd\n"), zstd, "{built}");
     }
-    succeed("ext build", build.output().unwrap());
 
     let identity = scene.path("identity.json");
     fs::write(&identity, tpm_identity(scene.tpm.path())).unwrap();
     let mut place = ukikit();
     place.args(["esp", "place", "--uki=EFI/Linux/vendor.efi", "--esp"]);
-    place.arg(scene.esp()).arg(image);
+    place.arg(scene.esp()).arg(scene.path("feature.sysext.raw"));
+    place.args(FORMS.map(|(name, _)| scene.path(&format!("{name}.sysext.raw"))));
     for (name, content) in CREDENTIALS {
         fs::write(scene.path(name), content).unwrap();
         let credential = scene.path(&format!("{name}.cred"));
@@ -71,7 +78,15 @@ fn boots_with_companions_we_made() {
     }
     succeed("esp place", place.output().unwrap());
 
-    assert_companions_took_effect(&scene.boot());
+    let report = scene.boot();
+    let names = FORMS.map(|(name, _)| name);
+    assert_companions_took_effect(&report, &[&["feature"], &names[..]].concat());
+    for name in names {
+        assert_eq!(
+            report.fact(&format!("result/{name}")),
+            format!("{}  -\n", hex::encode(Sha256::digest(content()))),
+        );
+    }
 }
 
 /// The closed form: PID 1 imports nothing from the ESP, so what somebody else sealed to this TPM has no effect, and the
@@ -244,7 +259,7 @@ fn lab_boots_with_companions_systemd_made() {
     }
     drop(swtpm);
 
-    assert_companions_took_effect(&scene.boot());
+    assert_companions_took_effect(&scene.boot(), &["feature"]);
 }
 
 /// An ESP with the vendor's UKI, the state of the TPM it will meet, and the tree of a feature.
@@ -268,6 +283,22 @@ impl<'a> Scene<'a> {
 
     fn path(&self, name: &str) -> PathBuf {
         self.place.path().join(name)
+    }
+
+    /// Makes `NAME.sysext.raw` for this UKI from a tree; returns what was said of it.
+    fn build(&self, name: &str, tree: &str, arguments: &[&str]) -> String {
+        let mut build = ukikit();
+        build.args(["ext", "build", "--name", name]).args(arguments);
+        for (option, path) in [
+            ("uki", self.esp().join("EFI/Linux/vendor.efi")),
+            ("tree", self.path(tree)),
+            ("private-key", vector("ddi/keys/rsa2048.key")),
+            ("certificate", vector("ddi/keys/rsa2048.crt")),
+            ("output", self.path(&format!("{name}.sysext.raw"))),
+        ] {
+            build.arg(format!("--{option}={}", path.display()));
+        }
+        text(&succeed("ext build", build.output().unwrap()))
     }
 
     fn esp(&self) -> PathBuf {
@@ -366,7 +397,16 @@ fn lab() -> Option<PathBuf> {
     lab.map(PathBuf::from)
 }
 
-/// The tree of an extension whose one service leaves a trace for the report.
+/// Several clusters of every codec: text and what cannot be compressed.
+fn content() -> Vec<u8> {
+    let blocks = (0..20_000_u32).flat_map(|number| {
+        let hash = Sha256::digest(number.to_le_bytes());
+        [hash.to_vec(), format!("and block {number}\n").into_bytes()].concat()
+    });
+    blocks.collect()
+}
+
+/// The tree of an extension whose one service leaves a trace for the report, and tells what the other extensions hold.
 fn write_feature(tree: &Path) {
     let file = |path: &str, content: &str| {
         let path = tree.join(path);
@@ -380,7 +420,8 @@ fn write_feature(tree: &Path) {
     file(
         "usr/lib/systemd/system/feature.service",
         "[Unit]\nDefaultDependencies=no\n\n[Service]\nType=oneshot\nRemainAfterExit=yes\n\
-         ExecStart=sh -c 'mkdir -p /run/lab/results; echo \"the service ran\" >/run/lab/results/feature'\n",
+         ExecStart=sh -c 'mkdir -p /run/lab/results; echo \"the service ran\" >/run/lab/results/feature; \
+         for file in /usr/lib/content/*; do if [ -f $$file ]; then sha256sum <$$file >/run/lab/results/$${file##*/}; fi; done'\n",
     );
     file(
         "usr/lib/systemd/system/feature.target",
@@ -397,11 +438,11 @@ fn write_feature(tree: &Path) {
     std::os::unix::fs::symlink("../feature.target", upholds.join("feature.target")).unwrap();
 }
 
-fn assert_companions_took_effect(report: &Report) {
+fn assert_companions_took_effect(report: &Report, extensions: &[&str]) {
     report.assert_initrd();
     assert_eq!(
         report.merged("/usr"),
-        ["feature"],
+        extensions,
         "journal:\n{}",
         report.fact("journal")
     );

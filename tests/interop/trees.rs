@@ -23,6 +23,7 @@ pub(crate) fn everything(tree: &Path) {
     small(tree);
     files_of_every_size(tree);
     files_to_compress(tree);
+    files_with_holes(tree);
     links(tree);
     names(tree);
     special_files(tree);
@@ -53,14 +54,14 @@ fn write(tree: &Path, path: impl AsRef<Path>, content: &[u8]) {
 }
 
 /// Around the block size, where tails go inline or not, and one of several MiB.
-fn files_of_every_size(tree: &Path) {
+pub(crate) fn files_of_every_size(tree: &Path) {
     for size in [0, 1, 4000, 4095, 4096, 4097, 8192, 12_345, 65_536, 9 << 20] {
         write(tree, format!("usr/lib/feature/sizes/{size}"), &noise(size));
     }
 }
 
 /// Small and large ones, alone and in several copies; the large one is noise, text and noise again.
-fn files_to_compress(tree: &Path) {
+pub(crate) fn files_to_compress(tree: &Path) {
     let text = |size: usize| -> Vec<u8> {
         let lines = (0..).flat_map(|line| format!("line {line} of many\n").into_bytes());
         lines.take(size).collect()
@@ -72,6 +73,24 @@ fn files_to_compress(tree: &Path) {
     let mixed = [noise(700_000), text(3_000_000), noise(700_001)].concat();
     write(tree, "usr/lib/feature/mixed", &mixed);
     write(tree, "usr/lib/feature/mixed-again", &mixed);
+}
+
+/// Zeros between data, at the end and alone, once more in a copy, and the ends of files that are no multiples of anything.
+pub(crate) fn files_with_holes(tree: &Path) {
+    let zeros = |size| vec![0; size];
+    let parts = [
+        noise(100_000),
+        zeros(5 << 20),
+        noise(300_000),
+        zeros(3 << 20),
+    ];
+    let holes = parts.concat();
+    for name in ["holes", "holes-again"] {
+        write(tree, format!("usr/lib/feature/{name}"), &holes);
+    }
+    for size in [4096, 65_536, 2 << 20, (2 << 20) + 77] {
+        write(tree, format!("usr/lib/feature/zeros/{size}"), &zeros(size));
+    }
 }
 
 /// Bytes that repeat nothing, from a small generator of their own: the same every time.
@@ -89,7 +108,7 @@ fn noise(size: usize) -> Vec<u8> {
         .collect()
 }
 
-fn links(tree: &Path) {
+pub(crate) fn links(tree: &Path) {
     let feature = tree.join("usr/lib/feature");
     symlink("data", feature.join("relative")).unwrap();
     symlink("/usr/lib/nowhere", feature.join("dangling")).unwrap();
@@ -99,7 +118,7 @@ fn links(tree: &Path) {
     fs::hard_link(feature.join("data"), tree.join("usr/share/hard-elsewhere")).unwrap();
 }
 
-fn names(tree: &Path) {
+pub(crate) fn names(tree: &Path) {
     for number in 0..3000 {
         write(
             tree,
@@ -122,7 +141,7 @@ fn names(tree: &Path) {
     write(tree, format!("usr/share/names/{}", "n".repeat(255)), b"4");
 }
 
-fn special_files(tree: &Path) {
+pub(crate) fn special_files(tree: &Path) {
     let at = |name: &str| {
         tree.join("usr/share/special")
             .join(name)
@@ -135,7 +154,7 @@ fn special_files(tree: &Path) {
     run("mkfifo", [&at("fifo")]);
 }
 
-fn attributes(tree: &Path) {
+pub(crate) fn attributes(tree: &Path) {
     let file = |name: &str, mode: u32| {
         write(tree, format!("usr/bin/{name}"), b"#!/bin/sh\n");
         let path = tree.join("usr/bin").join(name);
@@ -163,6 +182,10 @@ fn attributes(tree: &Path) {
             &attributed,
         ],
     );
+    for number in 0..5 {
+        let same = file(&format!("same-attribute-{number}"), 0o755);
+        run("setfattr", ["--name=user.same", "--value=as others", &same]);
+    }
     let directory = tree.join("usr/share/sticky");
     fs::create_dir(&directory).unwrap();
     fs::set_permissions(&directory, Permissions::from_mode(0o1777)).unwrap();
