@@ -5,6 +5,7 @@ mod esp;
 mod ext;
 mod fleet;
 mod tpm;
+mod uki;
 
 use std::process::ExitCode;
 
@@ -43,6 +44,9 @@ enum Noun {
     /// Credentials for many hosts at once
     #[command(subcommand)]
     Fleet(fleet::Verb),
+    /// Unified kernel images: inspect
+    #[command(subcommand)]
+    Uki(uki::Verb),
 }
 
 impl Ukikit {
@@ -54,6 +58,7 @@ impl Ukikit {
             Noun::Ext(verb) => verb.run(out),
             Noun::Esp(verb) => verb.run(out),
             Noun::Fleet(verb) => verb.run(out),
+            Noun::Uki(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
         }
     }
 }

@@ -11,6 +11,6 @@ pub mod fleet;
 pub mod moment;
 mod wiped;
 
-pub use base::Base;
+pub use base::{Base, Initrd, Inspection};
 pub use carrier::Carrier;
 pub use wiped::read_wiped;
