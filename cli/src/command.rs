@@ -4,6 +4,7 @@ pub(crate) mod cred;
 mod esp;
 mod ext;
 mod fleet;
+mod recipe;
 mod tpm;
 mod uki;
 
@@ -47,6 +48,9 @@ enum Noun {
     /// Unified kernel images: inspect
     #[command(subcommand)]
     Uki(uki::Verb),
+    /// Features that extensions can be built of: list, show
+    #[command(subcommand)]
+    Recipe(recipe::Verb),
 }
 
 impl Ukikit {
@@ -58,6 +62,7 @@ impl Ukikit {
             Noun::Ext(verb) => verb.run(out),
             Noun::Esp(verb) => verb.run(out),
             Noun::Fleet(verb) => verb.run(out),
+            Noun::Recipe(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
             Noun::Uki(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
         }
     }

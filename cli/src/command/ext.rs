@@ -4,6 +4,7 @@ mod build;
 mod inspect;
 mod passphrase;
 pub(crate) mod signing;
+mod source;
 mod verify;
 
 use std::ffi::OsStr;

@@ -1,5 +1,7 @@
 //! A kernel module: an ELF object, as it is or compressed.
 
+use object::{Object, ObjectSection};
+
 use crate::{Content, Error};
 
 /// Bytes of the largest module that is read, packed or not; those of graphics cards have ten million.
@@ -22,8 +24,26 @@ impl Module {
 
     /// Whether its tables of strings have this symbol: one of its own, or one it takes from the kernel.
     pub(crate) fn mentions(&self, symbol: &str) -> bool {
-        let wanted = [b"\0", symbol.as_bytes(), b"\0"].concat();
+        let wanted = [&b"\0"[..], symbol.as_bytes(), b"\0"].concat();
         self.0.windows(wanted.len()).any(|window| window == wanted)
+    }
+
+    /// The values of `key` in its `.modinfo` section: `firmware`, `depends`, `softdep`.
+    pub(crate) fn information(&self, key: &str) -> Vec<String> {
+        let file = object::File::parse(self.0.as_slice()).ok();
+        let section = file
+            .as_ref()
+            .and_then(|file| file.section_by_name(".modinfo"));
+        let Some(data) = section.and_then(|section| section.data().ok()) else {
+            return Vec::new();
+        };
+        let fields = data.split(|&byte| byte == 0);
+        fields
+            .filter_map(|field| {
+                let (name, value) = str::from_utf8(field).ok()?.split_once('=')?;
+                (name == key && !value.is_empty()).then(|| value.to_owned())
+            })
+            .collect()
     }
 }
 
