@@ -5,7 +5,9 @@ mod esp;
 mod ext;
 mod fleet;
 mod predict;
+mod recipe;
 mod tpm;
+mod uki;
 
 use std::process::ExitCode;
 
@@ -46,6 +48,12 @@ enum Noun {
     Fleet(fleet::Verb),
     /// What the TPM will show of a boot: PCR 11, 12 and 13
     Predict(Box<predict::Predict>),
+    /// Unified kernel images: inspect
+    #[command(subcommand)]
+    Uki(uki::Verb),
+    /// Features that extensions can be built of: list, show
+    #[command(subcommand)]
+    Recipe(recipe::Verb),
 }
 
 impl Ukikit {
@@ -58,6 +66,8 @@ impl Ukikit {
             Noun::Esp(verb) => verb.run(out),
             Noun::Fleet(verb) => verb.run(out),
             Noun::Predict(verb) => verb.run(out),
+            Noun::Recipe(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
+            Noun::Uki(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
         }
     }
 }

@@ -13,7 +13,7 @@ mod planned_boot;
 pub mod predict;
 mod wiped;
 
-pub use base::Base;
+pub use base::{Base, Initrd, Inspection};
 pub use carrier::Carrier;
 pub use planned_boot::PlannedBoot;
 pub use wiped::read_wiped;

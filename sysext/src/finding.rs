@@ -29,6 +29,10 @@ pub enum Check {
     FileSystem,
     /// What an extension may hold, its release file, and what it fits.
     Content,
+    /// That it changes nothing of the base or of another extension.
+    Base,
+    /// That all it needs is there, and that its units start and stop as they must.
+    Needs,
 }
 
 /// One reason why an image, or what should become one, is refused. Shown in one line.

@@ -8,12 +8,17 @@
 
 mod compression;
 mod cpio;
+mod facts;
+mod kernel;
+pub(crate) mod module;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
 
 use compression::Compression;
+pub use facts::{Dracut, Facts, Lack};
+pub use kernel::{Codec, Kernel, ModuleIndex, Support};
 
 use crate::{Error, FormatError, Tree};
 

@@ -1,5 +1,7 @@
 //! Signed extension images.
 
+pub mod adapt;
+mod collect;
 mod content;
 pub mod erofs;
 mod error;
@@ -8,17 +10,21 @@ mod gpt;
 mod image;
 pub mod initrd;
 mod name;
+pub mod needs;
 mod partition;
 mod plan;
+pub mod recipe;
 mod release;
 mod signature;
 pub mod squashfs;
+pub mod startup;
 mod tree;
 #[cfg(test)]
 mod vector;
 mod verity;
 mod window;
 
+pub use collect::{System, Wishes};
 pub use error::{Error, FormatError};
 pub use finding::{Check, Finding};
 pub use image::{

@@ -23,6 +23,7 @@ use std::path::PathBuf;
 pub(crate) use budget::Budget;
 pub(crate) use content::Open;
 pub use content::{Content, ContentReader};
+pub(crate) use directory::read_entry;
 
 use crate::Error;
 

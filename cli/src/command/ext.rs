@@ -4,6 +4,7 @@ mod build;
 mod inspect;
 mod passphrase;
 pub(crate) mod signing;
+mod source;
 mod verify;
 
 use std::ffi::OsStr;
@@ -21,7 +22,7 @@ use crate::output::Output;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Make a signed extension image from a directory
-    Build(build::Build),
+    Build(Box<build::Build>),
     /// Check that a boot would take an image
     Verify(verify::Verify),
     /// Show what an image says about itself
