@@ -1,5 +1,6 @@
 //! The command line: nouns here, one file below for each verb.
 
+mod check;
 pub(crate) mod cred;
 mod esp;
 mod ext;
@@ -46,6 +47,8 @@ enum Noun {
     /// Credentials for many hosts at once
     #[command(subcommand)]
     Fleet(fleet::Verb),
+    /// What will go wrong at the next boot, and what to do about it
+    Check(check::Check),
     /// What the TPM will show of a boot: PCR 11, 12 and 13
     Predict(Box<predict::Predict>),
     /// Unified kernel images: inspect
@@ -65,6 +68,7 @@ impl Ukikit {
             Noun::Ext(verb) => verb.run(out),
             Noun::Esp(verb) => verb.run(out),
             Noun::Fleet(verb) => verb.run(out),
+            Noun::Check(verb) => verb.run(out),
             Noun::Predict(verb) => verb.run(out),
             Noun::Recipe(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
             Noun::Uki(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),

@@ -5,9 +5,11 @@
 
 mod base;
 mod carrier;
+pub mod check;
 pub mod delivery;
 pub mod endorsement;
 pub mod fleet;
+pub mod model;
 pub mod moment;
 mod planned_boot;
 pub mod predict;

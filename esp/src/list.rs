@@ -91,6 +91,19 @@ impl Esp {
         Ok(entries)
     }
 
+    /// The files in the root, as if it were the directory of one UKI's companions. For directories that are no ESP.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn list_directory(&self) -> Result<Vec<Entry>, Error> {
+        let nobody = Target::Uki("directory.efi".parse()?);
+        let paths = names(self.root())?.into_iter();
+        paths
+            .map(|name| self.entry(&nobody, &self.root().join(name), None))
+            .collect()
+    }
+
     fn directories(&self, only: Option<&Target>) -> Result<Vec<(Target, PathBuf)>, Error> {
         let Some(target) = only else {
             let mut all = self.present(&Target::Global)?;

@@ -10,6 +10,7 @@ mod support;
 mod machine;
 mod measured;
 mod report;
+mod rules;
 
 use std::fs;
 use std::path::{Path, PathBuf};
