@@ -1,14 +1,17 @@
 //! The command line: nouns here, one file below for each verb.
 
 mod addon;
+mod check;
 pub(crate) mod cred;
 mod esp;
 mod ext;
 mod fleet;
 mod pe;
 mod predict;
+mod recipe;
 mod tpm;
 mod trust;
+mod uki;
 
 use std::process::ExitCode;
 
@@ -56,8 +59,16 @@ enum Noun {
     /// Credentials for many hosts at once
     #[command(subcommand)]
     Fleet(fleet::Verb),
+    /// What will go wrong at the next boot, and what to do about it
+    Check(check::Check),
     /// What the TPM will show of a boot: PCR 11, 12 and 13
     Predict(Box<predict::Predict>),
+    /// Unified kernel images: inspect
+    #[command(subcommand)]
+    Uki(uki::Verb),
+    /// Features that extensions can be built of: list, show
+    #[command(subcommand)]
+    Recipe(recipe::Verb),
 }
 
 impl Ukikit {
@@ -72,7 +83,10 @@ impl Ukikit {
             Noun::Esp(verb) => verb.run(out),
             Noun::Pe(verb) => verb.run(out),
             Noun::Fleet(verb) => verb.run(out),
+            Noun::Check(verb) => verb.run(out),
             Noun::Predict(verb) => verb.run(out),
+            Noun::Recipe(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
+            Noun::Uki(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
         }
     }
 }

@@ -5,16 +5,18 @@
 
 mod base;
 mod carrier;
+pub mod check;
 pub mod delivery;
 pub mod endorsement;
 pub mod fleet;
+pub mod model;
 pub mod moment;
 mod planned_boot;
 pub mod predict;
 pub mod trust;
 mod wiped;
 
-pub use base::Base;
+pub use base::{Base, Initrd, Inspection};
 pub use carrier::Carrier;
 pub use planned_boot::PlannedBoot;
 pub use wiped::read_wiped;

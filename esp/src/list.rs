@@ -99,6 +99,20 @@ impl Esp {
         Ok(entries)
     }
 
+    /// The files in the root, as if it were the directory of one UKI's companions. For directories that are no ESP.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn list_directory(&self) -> Result<Vec<Entry>, Error> {
+        let nobody = Target::Uki("directory.efi".parse()?);
+        let nodes = self.nodes("")?;
+        let entries = nodes
+            .iter()
+            .map(|node| entry(&nobody, node.name.clone(), node, None));
+        Ok(entries.collect())
+    }
+
     fn owner(&self, history: &History, path: &str) -> Result<Owner, Error> {
         let owned: &Ledger = history.owned();
         history::owner(self, owned, path)

@@ -23,7 +23,13 @@ fn initrd(certificate: &Certificate) -> Result<Vec<u8>> {
         ("etc/initrd-release", FILE, OS_RELEASE),
         ("etc/os-release", SYMLINK, b"initrd-release"),
         ("usr", DIRECTORY, b""),
+        // What an initrd that merges extensions and uses a TPM has; their content is not looked at.
+        ("usr/bin", DIRECTORY, b""),
+        ("usr/bin/systemd-sysext", FILE, b""),
         ("usr/lib", DIRECTORY, b""),
+        ("usr/lib/libcryptsetup.so.12", FILE, b""),
+        ("usr/lib/libtss2-esys.so.0", FILE, b""),
+        ("usr/lib/libtss2-mu.so.0", FILE, b""),
         ("usr/lib/verity.d", DIRECTORY, b""),
         ("usr/lib/verity.d/signer.crt", FILE, pem.as_bytes()),
     ]))

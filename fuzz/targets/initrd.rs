@@ -8,5 +8,6 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|initrd: &[u8]| {
     if let Ok(tree) = ukikit_sysext::initrd::read(initrd) {
         common::read_everything(&tree);
+        let _ = ukikit_sysext::initrd::Facts::of(&tree);
     }
 });

@@ -31,6 +31,10 @@ pub enum Check {
     Content,
     /// That a tree, built again, gives the image.
     Rebuild,
+    /// That it changes nothing of the base or of another extension.
+    Base,
+    /// That all it needs is there, and that its units start and stop as they must.
+    Needs,
 }
 
 /// One reason why an image, or what should become one, is refused. Shown in one line.

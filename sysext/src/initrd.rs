@@ -8,6 +8,9 @@
 
 mod compression;
 mod cpio;
+mod facts;
+mod kernel;
+pub(crate) mod module;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -16,6 +19,8 @@ use std::borrow::Cow;
 
 use compression::Compression;
 pub use writer::{Packing, write};
+pub use facts::{Dracut, Facts, Lack};
+pub use kernel::{Codec, Kernel, ModuleIndex, Support};
 
 use crate::{Error, FormatError, Tree};
 

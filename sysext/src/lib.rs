@@ -1,5 +1,7 @@
 //! Signed extension images.
 
+pub mod adapt;
+mod collect;
 mod content;
 mod contexts;
 pub mod erofs;
@@ -10,19 +12,23 @@ mod image;
 pub mod initrd;
 mod manifest;
 mod name;
+pub mod needs;
 mod package;
 mod partition;
 mod plan;
 mod rebuild;
+pub mod recipe;
 mod release;
 mod signature;
 pub mod squashfs;
+pub mod startup;
 mod tree;
 #[cfg(test)]
 mod vector;
 mod verity;
 mod window;
 
+pub use collect::{System, Wishes};
 pub use contexts::FileContexts;
 pub use error::{Error, FormatError};
 pub use finding::{Check, Finding};

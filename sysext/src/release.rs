@@ -89,7 +89,7 @@ impl Release {
     }
 
     /// Why an extension with this release file would be ignored on `base`.
-    pub(crate) fn mismatch(&self, base: &Self, class: ImageClass) -> Option<String> {
+    pub fn mismatch(&self, base: &Self, class: ImageClass) -> Option<String> {
         let id = self.value("ID")?;
         if id == "_any" {
             return None;
@@ -114,7 +114,7 @@ impl Release {
     }
 
     /// Where an extension with this release file is for.
-    pub(crate) fn scopes(&self, class: ImageClass) -> Vec<&str> {
+    pub fn scopes(&self, class: ImageClass) -> Vec<&str> {
         self.value(class.scope_field())
             .map_or(vec!["system", "portable"], |list| {
                 list.split_whitespace().collect()
@@ -122,7 +122,7 @@ impl Release {
     }
 
     /// Why an extension with this release file would be ignored on a machine of that architecture.
-    pub(crate) fn foreign_to(&self, architecture: Architecture) -> Option<String> {
+    pub fn foreign_to(&self, architecture: Architecture) -> Option<String> {
         self.value("ARCHITECTURE")
             .filter(|&own| own != "_any" && own != architecture.as_str())
             .map(|own| format!("ARCHITECTURE={own}, not {architecture}"))
@@ -178,7 +178,8 @@ impl ImageClass {
         }
     }
 
-    pub(crate) const fn scope_field(self) -> &'static str {
+    /// The field of a release file that says where an extension is for.
+    pub const fn scope_field(self) -> &'static str {
         match self {
             Self::Sysext => "SYSEXT_SCOPE",
             Self::Confext => "CONFEXT_SCOPE",

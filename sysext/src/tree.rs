@@ -27,6 +27,7 @@ pub use compare::{Difference, Differing};
 pub(crate) use content::Open;
 pub use content::{Content, ContentReader};
 pub use escape::escape;
+pub(crate) use directory::read_entry;
 
 use crate::Error;
 

@@ -11,6 +11,7 @@ mod machine;
 mod measured;
 mod report;
 mod secure;
+mod rules;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -10,6 +10,7 @@ mod inspect;
 mod list;
 mod passphrase;
 pub(crate) mod signing;
+mod source;
 mod verify;
 
 use std::ffi::OsStr;
@@ -27,9 +28,9 @@ use crate::output::Output;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Make a signed extension image from a directory
-    Build(build::Build),
+    Build(Box<build::Build>),
     /// Make an image with room for a signature, and tell what is to be signed
-    Digest(digest::Digest),
+    Digest(Box<digest::Digest>),
     /// Put a signature that was made elsewhere into an image
     Attach(attach::Attach),
     /// Check that a boot would take an image

@@ -61,6 +61,12 @@ fn list(path: &[u8], place: &Path) -> Result<Vec<(Vec<u8>, PathBuf)>, Error> {
         .collect()
 }
 
+/// One file or directory, without what is in it; a symbolic link is not followed.
+pub(crate) fn read_entry(place: &Path) -> Result<Entry, Error> {
+    let metadata = fs::symlink_metadata(place).map_err(cannot_read(place))?;
+    entry(place, &metadata)
+}
+
 fn entry(place: &Path, metadata: &Metadata) -> Result<Entry, Error> {
     Ok(Entry {
         mode: u16::try_from(metadata.mode() & 0o7777).unwrap_or_default(),

@@ -17,6 +17,7 @@ use ukikit_sysext::{
 
 use super::content::Content;
 use super::signing::{self, Signing, explain};
+use super::source::{Source, Taking};
 use super::{SCHEMA, read_base};
 use crate::output::{Json, Output, with_hint};
 use crate::progress::Progress;
@@ -39,9 +40,10 @@ pub(super) struct Contents {
     /// Where to write it: NAME.sysext.raw or NAME.raw, with --confext NAME.confext.raw
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// Directory with the files, as they are to appear below /
-    #[arg(long, value_name = "DIR")]
-    tree: PathBuf,
+    #[command(flatten)]
+    source: Source,
+    #[command(flatten)]
+    taking: Taking,
     #[command(flatten)]
     content: Content,
     /// The machine it is for, as systemd spells it [default: this one's, or the UKI's]
@@ -99,7 +101,7 @@ fn parse_field(text: &str) -> Result<(String, String), String> {
 
 impl Build {
     pub(crate) fn run(self, out: &mut Output) -> Result<()> {
-        let plan = self.image.plan()?;
+        let plan = self.image.plan(out)?;
         if plan.class == ImageClass::Confext && plan.scopes.contains(&Scope::Initrd) {
             out.warning(CONFEXT_IN_INITRD);
         }
@@ -144,7 +146,7 @@ impl Contents {
         })
     }
 
-    pub(super) fn plan(&self) -> Result<Plan> {
+    pub(super) fn plan(&self, out: &mut Output) -> Result<Plan> {
         let class = if self.confext {
             ImageClass::Confext
         } else {
@@ -163,8 +165,10 @@ impl Contents {
                 "give --architecture=",
             )
         })?;
-        let tree = Tree::read(&self.tree)?;
-        let mut plan = Plan::new(name, architecture, tree);
+        let taken = self
+            .source
+            .take(&self.taking, &name, base.as_ref(), out)?;
+        let mut plan = Plan::new(name, architecture, taken.tree);
         plan.class = class;
         let of_base = base.as_ref().map(Base::compression);
         plan.compression = self.compress.or(of_base).unwrap_or(Compression::LZ4);
@@ -174,6 +178,9 @@ impl Contents {
         plan.scopes = scopes(&self.scope, class);
         plan.seed = self.seed;
         plan.epoch = epoch()?;
+        for (key, value) in taken.release {
+            plan.release.set(key, value)?;
+        }
         for (key, value) in &self.release {
             plan.release.set(key, value)?;
         }

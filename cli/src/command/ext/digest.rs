@@ -32,7 +32,7 @@ pub(crate) struct Digest {
 
 impl Digest {
     pub(crate) fn run(self, out: &mut Output) -> Result<()> {
-        let plan = self.image.plan()?;
+        let plan = self.image.plan(out)?;
         let certificate = self.certificate.as_deref().map(read_certificate);
         let certificate = certificate.transpose()?;
         let hash = certificate.map_or(Hash::Sha256, |certificate| certificate.key().hash());

@@ -1,0 +1,341 @@
+//! Rules about images: whether each is merged, and what the layers do to one another and to the initrd.
+
+use ukikit_sysext::{ImageClass, Kind};
+
+use super::{Found, Subject};
+use crate::model::{Conflict, Extension, Outcome, Trouble, conflicts, same_entry, text_of};
+
+/// One finding for each trouble a rule is about, at images of which systemd takes notice.
+fn troubled(
+    subject: &Subject<'_>,
+    say: impl Fn(&Trouble) -> Option<(String, &'static str)>,
+) -> Vec<Found> {
+    let noticed =
+        subject.model.extensions.iter().filter(|extension| {
+            !matches!(extension.outcome, Outcome::PassedOver | Outcome::Hidden(_))
+        });
+    noticed
+        .filter_map(|extension| {
+            let (reason, remedy) = extension.troubles.iter().find_map(&say)?;
+            Some(Found::new(&extension.file.path, reason, remedy))
+        })
+        .collect()
+}
+
+pub(super) fn damaged(subject: &Subject<'_>) -> Vec<Found> {
+    troubled(subject, |trouble| match trouble {
+        Trouble::Damaged(finding) => Some((
+            format!("systemd cannot use the image, and merges none: {finding}"),
+            "place the image anew",
+        )),
+        _ => None,
+    })
+}
+
+pub(super) fn unsigned(subject: &Subject<'_>) -> Vec<Found> {
+    troubled(subject, |trouble| match trouble {
+        Trouble::Unsigned => Some((
+            "it has no signed root hash, and systemd then merges no extension at all".into(),
+            "sign it: ukikit ext build --private-key= --certificate=",
+        )),
+        _ => None,
+    })
+}
+
+pub(super) fn untrusted(subject: &Subject<'_>) -> Vec<Found> {
+    troubled(subject, |trouble| match trouble {
+        Trouble::Untrusted(finding) => Some((
+            format!(
+                "the initrd does not trust its signature, and systemd then merges no extension at all: {}",
+                finding.what
+            ),
+            "sign it with a key whose certificate the initrd has, or add the certificate by a signed addon",
+        )),
+        _ => None,
+    })
+}
+
+pub(super) fn release_file(subject: &Subject<'_>) -> Vec<Found> {
+    troubled(subject, |trouble| match trouble {
+        Trouble::NoRelease(finding) => Some((
+            format!("systemd merges no extension at all: {finding}"),
+            "give the file the name of the extension, or build it under this name",
+        )),
+        _ => None,
+    })
+}
+
+pub(super) fn content(subject: &Subject<'_>) -> Vec<Found> {
+    troubled(subject, |trouble| match trouble {
+        Trouble::Content(finding) => Some((finding.to_string(), "build it without that")),
+        _ => None,
+    })
+}
+
+pub(super) fn scope(subject: &Subject<'_>) -> Vec<Found> {
+    troubled(subject, |trouble| match trouble {
+        Trouble::Scope(what) => Some((
+            format!("systemd skips it in the initrd without a word: it has {what}"),
+            "build it with SYSEXT_SCOPE=initrd, or CONFEXT_SCOPE=initrd",
+        )),
+        _ => None,
+    })
+}
+
+pub(super) fn release(subject: &Subject<'_>) -> Vec<Found> {
+    troubled(subject, |trouble| match trouble {
+        Trouble::Release(what) => Some((
+            format!("systemd skips it without a word: {what}"),
+            "build it for this UKI: ukikit ext build --uki=",
+        )),
+        _ => None,
+    })
+}
+
+pub(super) fn architecture(subject: &Subject<'_>) -> Vec<Found> {
+    troubled(subject, |trouble| match trouble {
+        Trouble::Architecture(what) => Some((
+            format!("systemd skips it without a word: {what}"),
+            "build it for this UKI: ukikit ext build --uki=",
+        )),
+        _ => None,
+    })
+}
+
+pub(super) fn hidden(subject: &Subject<'_>) -> Vec<Found> {
+    let hidden = subject.model.extensions.iter().filter_map(|extension| {
+        let Outcome::Hidden(by) = &extension.outcome else {
+            return None;
+        };
+        let reason = format!("{by} has the same name and comes first");
+        Some(Found::new(
+            &extension.file.path,
+            reason,
+            "remove one of them",
+        ))
+    });
+    hidden.collect()
+}
+
+pub(super) fn all_or_nothing(subject: &Subject<'_>) -> Vec<Found> {
+    let victims = subject.model.extensions.iter().filter_map(|extension| {
+        let Outcome::DraggedDown(by) = &extension.outcome else {
+            return None;
+        };
+        let reason = format!("it is good, and is not merged all the same: {by} cannot be used");
+        Some(Found::new(
+            &extension.file.path,
+            reason,
+            "remove or replace that one",
+        ))
+    });
+    victims.collect()
+}
+
+/// Those that would be merged if all were good.
+pub(super) fn sound<'s>(subject: &'s Subject<'_>) -> impl Iterator<Item = &'s Extension> {
+    subject
+        .model
+        .extensions
+        .iter()
+        .filter(|extension| matches!(extension.outcome, Outcome::Merged | Outcome::DraggedDown(_)))
+}
+
+/// EROFS names the algorithms it uses in 16 bits of its superblock.
+const ALGORITHMS: [&str; 4] = ["lz4", "lzma", "deflate", "zstd"];
+
+pub(super) fn codec(subject: &Subject<'_>) -> Vec<Found> {
+    let Some(codecs) = subject.erofs_codecs() else {
+        return Vec::new();
+    };
+    let unread = sound(subject).filter_map(|extension| {
+        let used = erofs_algorithms(subject, extension)?;
+        let unknown = ALGORITHMS
+            .into_iter()
+            .enumerate()
+            .find(|(bit, name)| used & (1 << bit) != 0 && !codecs.contains(name))?;
+        let reason = format!(
+            "its files are compressed with {}, which the UKI's kernel does not unpack",
+            unknown.1
+        );
+        Some(Found::new(
+            &extension.file.path,
+            reason,
+            "build it with --compress=lz4",
+        ))
+    });
+    unread.collect()
+}
+
+/// `available_compr_algs` of the superblock, if `COMPR_CFGS` says that it is there.
+fn erofs_algorithms(subject: &Subject<'_>, extension: &Extension) -> Option<u16> {
+    const COMPR_CFGS: u32 = 2;
+    let description = extension.description.as_ref()?;
+    let data = description.partitions.iter().find(|partition| {
+        let kind = partition.kind.as_deref().unwrap_or_default();
+        !kind.is_empty() && !kind.contains("verity")
+    })?;
+    let mut files = subject.planned.files.iter();
+    let file = files.find(|file| file.path == extension.file.path)?;
+    let start = usize::try_from(data.offset).ok()?.checked_add(1024)?;
+    let superblock = file.content.get(start..)?.first_chunk::<128>()?;
+    let (features, _) = superblock.get(80..)?.split_first_chunk()?;
+    let (algorithms, _) = superblock.get(84..)?.split_first_chunk()?;
+    let configured = u32::from_le_bytes(*features) & COMPR_CFGS != 0;
+    configured.then(|| u16::from_le_bytes(*algorithms))
+}
+
+fn is_module_index(path: &str) -> bool {
+    path.contains("lib/modules/")
+        && path
+            .rsplit('/')
+            .next()
+            .is_some_and(|name| name.starts_with("modules."))
+}
+
+pub(super) fn conflict(subject: &Subject<'_>) -> Vec<Found> {
+    let all = [ImageClass::Sysext, ImageClass::Confext].into_iter();
+    let all = all.flat_map(|class| conflicts(sound(subject).filter(|e| e.class == class)));
+    let mut found: Vec<Found> = Vec::new();
+    for Conflict { path, below, above } in all {
+        // One for each pair of files: where the lists of modules differ, most of them do.
+        if found
+            .iter()
+            .any(|known| known.file == below && known.reason.contains(&above))
+        {
+            continue;
+        }
+        let reason = format!("its {path} is hidden by that of {above}, which is another");
+        let remedy = if is_module_index(&path) {
+            "build both with the complete module index of the kernel"
+        } else {
+            "build both from the same packages, or leave the file out of one"
+        };
+        found.push(Found::new(below, reason, remedy));
+    }
+    found
+}
+
+/// A list that leaves out what the initrd's own has makes modules of the initrd unknown.
+pub(super) fn module_index(subject: &Subject<'_>) -> Vec<Found> {
+    let trimmed = sound(subject).filter_map(|extension| {
+        let (path, _) = extension
+            .tree
+            .iter()
+            .find(|(path, _)| path.ends_with(b"/modules.dep"))?;
+        let path = String::from_utf8_lossy(path).into_owned();
+        let (own, base) = (
+            text_of(&extension.tree, &path)?,
+            text_of(subject.initrd()?, &path)?,
+        );
+        let listed = |text: &str| -> Vec<String> {
+            let names = text.lines().filter_map(|line| line.split_once(':'));
+            names.map(|(module, _)| module.to_owned()).collect()
+        };
+        let own = listed(&own);
+        let lost = listed(&base)
+            .into_iter()
+            .find(|module| !own.contains(module))?;
+        let reason = format!("its {path} leaves out {lost} of the initrd, which then is not found");
+        let remedy = "build it with the complete module index of the kernel, or with none";
+        Some(Found::new(&extension.file.path, reason, remedy))
+    });
+    trimmed.collect()
+}
+
+pub(super) fn base_replaced(subject: &Subject<'_>) -> Vec<Found> {
+    let replacing = sound(subject).filter_map(|extension| {
+        let (path, _) = extension.tree.iter().find(|(path, entry)| {
+            let path = String::from_utf8_lossy(path);
+            let other = subject
+                .initrd()
+                .and_then(|initrd| initrd.get(path.as_bytes()));
+            let both_leaves = |other: &&ukikit_sysext::Entry| {
+                !other.is_directory() && !entry.is_directory() && !is_module_index(&path)
+            };
+            other
+                .filter(both_leaves)
+                .is_some_and(|other| !same_entry(entry, other))
+        })?;
+        let path = String::from_utf8_lossy(path);
+        let reason = format!("its {path} takes the place of another one of the initrd");
+        let remedy = "build it from the packages the initrd was built from, or ship a drop-in";
+        Some(Found::new(&extension.file.path, reason, remedy))
+    });
+    replacing.collect()
+}
+
+pub(super) fn directory_masked(subject: &Subject<'_>) -> Vec<Found> {
+    let masking = sound(subject).filter_map(|extension| {
+        let (path, _) = extension.tree.iter().find(|(path, entry)| {
+            let other = subject.initrd().and_then(|initrd| initrd.get(path));
+            let is_directory = other.is_some_and(ukikit_sysext::Entry::is_directory);
+            is_directory && !entry.is_directory()
+        })?;
+        let path = String::from_utf8_lossy(path);
+        let reason =
+            format!("its {path} is no directory and hides the one of the initrd with all in it");
+        Some(Found::new(
+            &extension.file.path,
+            reason,
+            "build it with a directory there",
+        ))
+    });
+    masking.collect()
+}
+
+/// Where the loader of programs looks.
+fn is_library_directory(directory: &str) -> bool {
+    matches!(directory, "usr/lib" | "usr/lib64" | "lib" | "lib64")
+        || directory.starts_with("usr/lib/") && directory.ends_with("-linux-gnu")
+}
+
+/// The initrd or a sound extension has a library of this name in a directory of the loader's.
+fn has_library(subject: &Subject<'_>, name: &str) -> bool {
+    let trees = sound(subject).map(|extension| &extension.tree);
+    trees.chain(subject.initrd()).any(|tree| {
+        tree.iter().any(|(path, _)| {
+            let path = String::from_utf8_lossy(path);
+            let parts = path.rsplit_once('/');
+            parts.is_some_and(|(directory, file)| file == name && is_library_directory(directory))
+        })
+    })
+}
+
+pub(super) fn library_missing(subject: &Subject<'_>) -> Vec<Found> {
+    if subject.initrd().is_none() {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for extension in sound(subject) {
+        let missing = extension.tree.iter().find_map(|(path, entry)| {
+            let Kind::File(content) = &entry.kind else {
+                return None;
+            };
+            let file = content.read(64 << 20).ok()?;
+            let needed = super::elf::needed(&file).into_iter();
+            let name = needed
+                .into_iter()
+                .find(|name| !has_library(subject, name))?;
+            Some((String::from_utf8_lossy(path).into_owned(), name))
+        });
+        if let Some((path, name)) = missing {
+            let reason =
+                format!("its {path} needs {name}, which neither the initrd nor an extension has");
+            let remedy =
+                "build it with the library: ukikit ext build --dracut= takes what is missing";
+            found.push(Found::new(&extension.file.path, reason, remedy));
+        }
+    }
+    found
+}
+
+pub(super) fn confext_read_only(subject: &Subject<'_>) -> Vec<Found> {
+    sound(subject)
+        .filter(|extension| extension.class == ImageClass::Confext)
+        .map(|extension| {
+            let reason = "once it is merged /etc of the initrd is read-only, for dracut's hooks and tmpfiles too";
+            Found::new(&extension.file.path, reason, "use credentials or an extension for what the initrd needs")
+        })
+        .collect()
+}

@@ -1,0 +1,156 @@
+//! Which boots there are to check: every UKI the boot loader finds, and every entry that starts one.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use ukikit_esp::{BootFiles, Esp, File, LoaderEntry, Start, Target, UkiPath};
+
+use super::{Circumstances, Findings, Listing, Subject};
+use crate::PlannedBoot;
+
+/// One boot to check.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Planned {
+    /// What it is called: the UKI, or the file of the entry.
+    pub label: String,
+    /// What takes part.
+    pub boot: PlannedBoot,
+    /// The `extra` lines of the entry.
+    pub extras: Vec<String>,
+}
+
+/// Every boot of an ESP, or those of one UKI: of the UKIs in `EFI/Linux`, and by the entries of type #1.
+///
+/// # Errors
+///
+/// What the file system says. A UKI that is asked for and not there is one of them.
+pub fn boots(esp: &Esp, only: Option<&UkiPath>, secure_boot: bool) -> Result<Vec<Planned>> {
+    let mut found = Vec::new();
+    let ukis = match only {
+        Some(uki) => {
+            esp.uki(uki)?;
+            vec![uki.clone()]
+        }
+        None => esp.ukis()?,
+    };
+    for uki in ukis {
+        let mut start = Start::default();
+        start.secure_boot = secure_boot;
+        let boot = PlannedBoot::read(esp, uki, &[], start)?;
+        let label = boot.uki_path.to_string();
+        let extras = Vec::new();
+        found.push(Planned {
+            label,
+            boot,
+            extras,
+        });
+    }
+    for (label, entry) in entries(esp)? {
+        let Some(named) = &entry.uki else { continue };
+        if only.is_some_and(|only| !only.is_named_by(named)) {
+            continue;
+        }
+        let Ok(uki) = named.replace('\\', "/").parse::<UkiPath>() else {
+            continue;
+        };
+        let mut start = PlannedBoot::start_of(&entry);
+        start.secure_boot = secure_boot;
+        let boot = PlannedBoot::read(esp, uki, &entry.extras, start)?;
+        let extras = entry.extras;
+        found.push(Planned {
+            label,
+            boot,
+            extras,
+        });
+    }
+    Ok(found)
+}
+
+/// The boot entries by their path on the ESP.
+fn entries(esp: &Esp) -> Result<Vec<(String, LoaderEntry)>> {
+    let mut found = Vec::new();
+    for file in esp.files("loader/entries")? {
+        if file.name().to_ascii_lowercase().ends_with(".conf") {
+            found.push((file.path, LoaderEntry::parse(&file.content)));
+        }
+    }
+    Ok(found)
+}
+
+/// Checks an ESP, or what concerns one of its UKIs.
+///
+/// # Errors
+///
+/// As [`boots`].
+pub fn check_esp(
+    esp: &Esp,
+    only: Option<&UkiPath>,
+    circumstances: &Circumstances,
+) -> Result<Findings> {
+    let target = only.cloned().map(Target::Uki);
+    let mut findings = Findings::default();
+    findings.of_listing(&Listing::of(esp, target.as_ref())?);
+    let secure_boot = circumstances.secure_boot == Some(true);
+    for planned in boots(esp, only, secure_boot)? {
+        findings.of_boot(&planned.subject(circumstances));
+    }
+    findings.sort();
+    Ok(findings)
+}
+
+impl Planned {
+    fn subject<'a>(&'a self, circumstances: &'a Circumstances) -> Subject<'a> {
+        Subject::new(self.label.clone(), &self.boot, &self.extras, circumstances)
+    }
+}
+
+/// Checks files that are to lie beside one UKI, as if they did: before they are written, or in a directory that is no ESP.
+pub fn check_boot(label: &str, boot: PlannedBoot, circumstances: &Circumstances) -> Findings {
+    let planned = Planned {
+        label: label.to_owned(),
+        boot,
+        extras: Vec::new(),
+    };
+    let mut findings = Findings::default();
+    findings.of_boot(&planned.subject(circumstances));
+    findings.sort();
+    findings
+}
+
+/// Checks a directory of credentials, images and addons, by the rules for companions of one UKI.
+///
+/// # Errors
+///
+/// What the file system says.
+pub fn check_directory(directory: &Path, circumstances: &Circumstances) -> Result<Findings> {
+    let mut files = BootFiles::default();
+    let read = fs::read_dir(directory);
+    let read = read.with_context(|| format!("cannot read `{}`", directory.display()))?;
+    let mut paths = Vec::new();
+    for entry in read {
+        paths.push(entry?.path());
+    }
+    paths.sort();
+    for path in paths.into_iter().filter(|path| path.is_file()) {
+        let name = path.file_name().unwrap_or_default();
+        if let Ok(_kind) = ukikit_esp::Kind::taken_by_stub(name) {
+            let content = fs::read(&path);
+            let content = content.with_context(|| format!("cannot read `{}`", path.display()))?;
+            files.own.push(File::new(name.to_string_lossy(), content));
+        }
+    }
+    let mut findings = Findings::default();
+    findings.of_listing(&Listing::of_directory(directory)?);
+    let boot = PlannedBoot {
+        uki_path: "directory.efi".parse()?,
+        uki: None,
+        files,
+        start: Start::default(),
+    };
+    let label = directory.display().to_string();
+    findings.0.extend(check_boot(&label, boot, circumstances).0);
+    findings.sort();
+    Ok(findings)
+}

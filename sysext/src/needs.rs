@@ -1,0 +1,175 @@
+//! What an extension needs of the base under it: nothing may be missing once both are merged.
+
+use crate::adapt::same;
+use crate::collect::{Program, check_modules};
+use crate::startup::{self, text_of};
+use crate::tree::parent;
+use crate::{Check, Error, Finding, Kind, Name, Release, Tree};
+
+/// Places that are empty in an initrd's files and full when it runs.
+const RUNTIME: [&[u8]; 5] = [b"dev/", b"proc/", b"sys/", b"run/", b"tmp/"];
+/// Where units are.
+const UNITS: &[u8] = b"usr/lib/systemd/system/";
+/// Where the manager looks for programs without a path.
+const PROGRAMS: [&str; 4] = ["usr/local/bin", "usr/bin", "usr/sbin", "sbin"];
+
+/// Each program, library, module, unit's program and link's target that neither the extension nor the base has,
+/// and what breaks the rules of starting.
+///
+/// # Errors
+///
+/// [`Error::Read`] for a file that cannot be read.
+pub fn check(tree: &Tree, base: &Tree, release: &Release) -> Result<Vec<Finding>, Error> {
+    let all = over(tree, base)?;
+    let mut findings = Vec::new();
+    for (path, entry) in tree.iter() {
+        let missing = match &entry.kind {
+            Kind::File(_) if path.starts_with(UNITS) => missing_of_unit(path, &all)?,
+            Kind::File(content) => missing_of_program(path, &Program::read(content)?, &all),
+            Kind::Symlink(target) => missing_of_link(path, target, &all),
+            _ => Vec::new(),
+        };
+        let place = || String::from_utf8_lossy(path).into_owned();
+        findings.extend(
+            missing
+                .into_iter()
+                .map(|what| Finding::new(Check::Needs, place(), what)),
+        );
+    }
+    findings.extend(check_modules(tree, &all)?);
+    findings.extend(startup::check(tree, &all, release)?);
+    Ok(findings)
+}
+
+/// Each file that another extension has differently. The release file is each one's own.
+///
+/// # Errors
+///
+/// [`Error::Read`] for a file that cannot be read.
+pub fn conflicts(tree: &Tree, other: &Tree, name: &Name) -> Result<Vec<Finding>, Error> {
+    let mut findings = Vec::new();
+    for (path, entry) in tree.iter().filter(|(_, entry)| !entry.is_directory()) {
+        if let Some(theirs) = other.get(path).filter(|_| !path.is_empty())
+            && !same(entry, theirs)?
+        {
+            let what = format!("differs from that of `{name}`: only one of them would be seen");
+            let place = String::from_utf8_lossy(path).into_owned();
+            findings.push(Finding::new(Check::Base, place, what));
+        }
+    }
+    Ok(findings)
+}
+
+/// The merged tree.
+fn over(tree: &Tree, base: &Tree) -> Result<Tree, Error> {
+    let mut all = base.clone();
+    for (path, entry) in tree.iter().filter(|(path, _)| !path.is_empty()) {
+        if !(entry.is_directory() && all.get(path).is_some()) {
+            all.insert(path, entry.clone())?;
+        }
+    }
+    Ok(all)
+}
+
+fn missing_of_program(path: &[u8], program: &Program, all: &Tree) -> Vec<String> {
+    let interpreter = program
+        .interpreter
+        .iter()
+        .filter(|path| all.resolve(path).is_none());
+    let interpreter = interpreter
+        .map(|path| format!("needs {path}, which neither the base nor the extension has"));
+    let libraries = program.libraries.iter().filter(|library| {
+        !program
+            .candidates(path, library)
+            .any(|path| all.resolve(path).is_some())
+    });
+    let libraries = libraries.map(|name| {
+        format!("needs {name}, which neither the base nor the extension has where the loader looks")
+    });
+    interpreter.chain(libraries).collect()
+}
+
+fn missing_of_link(path: &[u8], target: &[u8], all: &Tree) -> Vec<String> {
+    let absolute = target.strip_prefix(b"/");
+    let runtime =
+        absolute.is_some_and(|target| RUNTIME.iter().any(|place| target.starts_with(place)));
+    // Units are named by links that need no target, and masked by a device.
+    let unit = path.starts_with(UNITS) && parent(path) != b"usr/lib/systemd/system";
+    if runtime || unit || all.resolve(path).is_some() {
+        return Vec::new();
+    }
+    let target = String::from_utf8_lossy(target);
+    vec![format!(
+        "leads to {target}, which neither the base nor the extension has"
+    )]
+}
+
+/// A program whose failure is ignored (`-`) may be missing too.
+fn missing_of_unit(path: &[u8], all: &Tree) -> Result<Vec<String>, Error> {
+    let Some(unit) = text_of(all, path)? else {
+        return Ok(Vec::new());
+    };
+    let programs = unit.lines().filter_map(|line| {
+        let (key, value) = line.trim().split_once('=')?;
+        let starts = key.starts_with("ExecStart")
+            || key.starts_with("ExecReload")
+            || key.starts_with("ExecCondition");
+        let word = value.split_ascii_whitespace().next().filter(|_| starts)?;
+        let program = word.trim_start_matches(['@', ':', '+', '!', '|']);
+        (!program.starts_with('-') && !program.contains(['%', '$'])).then_some(program)
+    });
+    let missing = programs.filter(|program| match program.strip_prefix('/') {
+        Some(path) => all.resolve(path).is_none(),
+        None => !PROGRAMS
+            .iter()
+            .any(|place| all.resolve(format!("{place}/{program}")).is_some()),
+    });
+    Ok(missing
+        .map(|program| format!("starts {program}, which neither the base nor the extension has"))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Entry;
+
+    #[test]
+    fn names_what_is_in_neither() {
+        let (mut tree, mut base) = (Tree::new(), Tree::new());
+        base.insert("usr/bin/sh", Entry::file("")).unwrap();
+        base.insert("bin", Entry::symlink("usr/bin")).unwrap();
+        let mut put = |path: &str, entry| tree.insert(path, entry).unwrap();
+        put("usr/bin/good", Entry::file("#!/bin/sh\n"));
+        put("usr/bin/script", Entry::file("#!/usr/bin/python3\n"));
+        put("usr/bin/link", Entry::symlink("nothing"));
+        put("usr/bin/null", Entry::symlink("/dev/null"));
+        let unit = "[Service]\nExecStart=sh -c x\nExecStart=-/usr/bin/maybe\nExecStart=!/usr/bin/never %i\n";
+        put("usr/lib/systemd/system/a.service", Entry::file(unit));
+        let found = check(&tree, &base, &Release::default()).unwrap();
+        let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            [
+                "usr/bin/link: leads to nothing, which neither the base nor the extension has",
+                "usr/bin/script: needs /usr/bin/python3, which neither the base nor the extension has",
+                "usr/lib/systemd/system/a.service: starts /usr/bin/never, which neither the base nor the extension has",
+            ]
+        );
+    }
+
+    #[test]
+    fn two_extensions_share_only_what_is_equal() {
+        let (mut one, mut other) = (Tree::new(), Tree::new());
+        for (tree, text) in [(&mut one, "a"), (&mut other, "b")] {
+            tree.insert("usr/lib/x", Entry::file(text)).unwrap();
+            tree.insert("usr/lib/same", Entry::file("same")).unwrap();
+        }
+        let found = conflicts(&one, &other, &"other".parse().unwrap()).unwrap();
+        let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            ["usr/lib/x: differs from that of `other`: only one of them would be seen"]
+        );
+    }
+}
