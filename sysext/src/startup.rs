@@ -11,8 +11,10 @@
 use crate::{Check, Entry, Error, Finding, Kind, Name, Release, Tree};
 
 const UNITS: &str = "usr/lib/systemd/system";
-/// What the release file has to say for the units to be seen.
-pub const RELEASE: (&str, &str) = ("EXTENSION_RELOAD_MANAGER", "1");
+/// A field of the release file.
+pub type Field = (&'static str, &'static str);
+/// With it the manager sees the units.
+const RELOAD: Field = ("EXTENSION_RELOAD_MANAGER", "1");
 
 /// Replays what udev did before the merge, with the extension's rules and drivers. The same in every extension.
 const COLDPLUG: &str = "[Unit]
@@ -39,17 +41,18 @@ ExecStop=systemd-sysext unmerge --no-reload
 const MERGING: [&str; 2] = ["systemd-sysext-initrd.service", "systemd-sysext.service"];
 
 /// Adds the units that start the extension `name`: those of `wants`, and a replay of events when it brings drivers
-/// or udev rules.
+/// or udev rules. Returns what the release file has to say because of them; nothing for an extension that starts
+/// nothing.
 ///
 /// # Errors
 ///
 /// [`Error::Entry`] when a unit finds no place.
-pub fn add(tree: &mut Tree, name: &Name, wants: &[String]) -> Result<(), Error> {
+pub fn add(tree: &mut Tree, name: &Name, wants: &[String]) -> Result<Option<Field>, Error> {
     let devices = tree.iter().any(|(path, _)| needs_replay(path));
     let replay = devices.then_some("ukikit-coldplug.service");
     let wanted: Vec<&str> = wants.iter().map(String::as_str).chain(replay).collect();
     if wanted.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let mut target = format!("[Unit]\nDescription=Feature {name}\nDefaultDependencies=no\n");
     for unit in wanted {
@@ -69,7 +72,7 @@ pub fn add(tree: &mut Tree, name: &Name, wants: &[String]) -> Result<(), Error> 
         let path = format!("{UNITS}/{service}.d/50-no-reload.conf");
         tree.insert(path, Entry::file(NO_RELOAD))?;
     }
-    Ok(())
+    Ok(Some(RELOAD))
 }
 
 fn needs_replay(path: &[u8]) -> bool {
@@ -110,7 +113,7 @@ pub(crate) fn check(tree: &Tree, all: &Tree, release: &Release) -> Result<Vec<Fi
             find(path.as_bytes(), "is in EXTENSION_RESTART_UNITS= without DefaultDependencies=no: it waits for the merge that waits for it, for ever".into());
         }
     }
-    let reloads = release.value(RELEASE.0) == Some("1") || !restarted.is_empty();
+    let reloads = release.value(RELOAD.0) == Some("1") || !restarted.is_empty();
     if reloads && !has_remedy(all)? {
         let path = format!("{UNITS}/{}.d/50-no-reload.conf", MERGING[0]);
         find(path.as_bytes(), "is missing or another: an extension that reloads the manager loses the root's mount at its end".into());
@@ -182,6 +185,15 @@ mod tests {
         );
         let release = Release::parse(b"EXTENSION_RELOAD_MANAGER=1\n").unwrap();
         assert_eq!(check(&tree, &tree, &release).unwrap(), []);
+    }
+
+    #[test]
+    fn what_starts_nothing_does_not_reload() {
+        let mut tree = Tree::new();
+        tree.insert("usr/bin/nano", Entry::file("")).unwrap();
+        let name = "recovery".parse().unwrap();
+        assert_eq!(add(&mut tree, &name, &[]).unwrap(), None);
+        assert!(tree.get(UNITS).is_none());
     }
 
     #[test]

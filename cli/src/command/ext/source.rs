@@ -48,7 +48,7 @@ pub(crate) struct Taking {
 /// The files, and what the release file has to say because of them.
 pub(crate) struct Taken {
     pub(crate) tree: Tree,
-    pub(crate) release: Vec<(&'static str, &'static str)>,
+    pub(crate) release: Vec<startup::Field>,
 }
 
 impl Source {
@@ -99,8 +99,9 @@ impl Source {
                 .iter()
                 .flat_map(|feature| feature.recipe.start.clone())
                 .collect();
-            startup::add(&mut taken.tree, name, &start)?;
-            taken.release.push(startup::RELEASE);
+            taken
+                .release
+                .extend(startup::add(&mut taken.tree, name, &start)?);
         }
         self.tell_needs(&features, out);
         check(&taken, initrd)?;
