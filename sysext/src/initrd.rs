@@ -18,9 +18,9 @@ mod writer;
 use std::borrow::Cow;
 
 use compression::Compression;
-pub use writer::{Packing, write};
 pub use facts::{Dracut, Facts, Lack};
 pub use kernel::{Codec, Kernel, ModuleIndex, Support};
+pub use writer::{Packing, write};
 
 use crate::{Error, FormatError, Tree};
 

@@ -26,8 +26,8 @@ pub(crate) use budget::Budget;
 pub use compare::{Difference, Differing};
 pub(crate) use content::Open;
 pub use content::{Content, ContentReader};
-pub use escape::escape;
 pub(crate) use directory::read_entry;
+pub use escape::escape;
 
 use crate::Error;
 

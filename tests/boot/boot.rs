@@ -10,8 +10,8 @@ mod support;
 mod machine;
 mod measured;
 mod report;
-mod secure;
 mod rules;
+mod secure;
 
 use std::fs;
 use std::path::{Path, PathBuf};

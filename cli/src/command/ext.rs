@@ -2,9 +2,9 @@
 
 mod attach;
 mod build;
-mod digest;
 mod content;
 mod diff;
+mod digest;
 mod files;
 mod inspect;
 mod list;

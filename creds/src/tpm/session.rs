@@ -51,7 +51,7 @@ impl PolicySession {
             error => error,
         })?;
         let nonce_tpm = response.fields().sized()?.to_vec();
-        let key = kdf_a(&*salt.value, "ATH", &nonce_tpm, &nonce);
+        let key = kdf_a(&salt.value, "ATH", &nonce_tpm, &nonce);
         Ok(Self {
             handle: response.handle()?,
             key,

@@ -18,7 +18,7 @@ impl<R: Read + Seek + Send + 'static> Image<R> {
     ///
     /// [`Error::Refused`] when there is no data or verity partition or they do not agree, [`Error::ReadImage`].
     pub fn root_hash(&self) -> Result<RootHash, Error> {
-        let partitions = Partitions::of(&self.table, self.size);
+        let partitions = self.partitions();
         let (data, verity) = data_and_verity(&partitions)?;
         let guids = (data.partition.guid, verity.partition.guid);
         let root_hash = RootHash::of_partition_guids(guids.0, guids.1);
@@ -41,7 +41,7 @@ impl<R: Read + Seek + Send + 'static> Image<R> {
     ) -> Result<RootHash, Error> {
         let root_hash = self.root_hash()?;
         let text = signature_partition(signature.clone(), certificate, &root_hash)?;
-        let partitions = Partitions::of(&self.table, self.size);
+        let partitions = self.partitions();
         let table = self.table_for(text.len() as u64)?;
         out.seek(SeekFrom::Start(gpt::FRONT_SIZE))
             .map_err(Error::write)?;
@@ -70,8 +70,10 @@ impl<R: Read + Seek + Send + 'static> Image<R> {
 
     /// The table with a signature partition of `size` bytes, the partitions one behind the other.
     fn table_for(&self, size: u64) -> Result<Table, Error> {
-        let partitions = Partitions::of(&self.table, self.size);
+        let partitions = self.partitions();
         let (data, _) = data_and_verity(&partitions)?;
+        let bare = || Finding::new(Check::Partitions, "image", "has no partition table");
+        let old = self.table.as_ref().ok_or_else(bare)?;
         let kind = PartitionType::new(
             data.kind.architecture,
             data.kind.designator,
@@ -82,20 +84,20 @@ impl<R: Read + Seek + Send + 'static> Image<R> {
             number: 3,
             type_guid: kind.guid(),
             // As from a seed; the table's UUID is all that is left of one.
-            guid: guid(self.table.disk, kind.guid().as_bytes()),
+            guid: guid(old.disk, kind.guid().as_bytes()),
             offset: gpt::FRONT_SIZE,
             size,
             attributes: gpt::READ_ONLY,
             label: kind.to_string(),
         });
         signature.size = size;
-        let others = self.table.partitions.iter().filter(|partition| {
+        let others = old.partitions.iter().filter(|partition| {
             PartitionType::from_guid(partition.type_guid)
                 .is_none_or(|kind| kind.role != Role::Signature)
         });
         let mut table = Table {
             sector_size: gpt::SECTOR_SIZE,
-            disk: self.table.disk,
+            disk: old.disk,
             partitions: others.cloned().chain([signature]).collect(),
         };
         let mut findings = Findings::default();

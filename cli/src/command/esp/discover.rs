@@ -125,7 +125,12 @@ mod tests {
     fn says_where_it_looked() {
         let room = tempfile::tempdir().unwrap();
         let place = room.path().join("efi");
-        let sentence = || format!("{:?}", find(&[place.clone()], None, check).unwrap_err());
+        let sentence = || {
+            format!(
+                "{:?}",
+                find(std::slice::from_ref(&place), None, check).unwrap_err()
+            )
+        };
         let shown = place.display();
         assert!(sentence().contains(&format!("no EFI system partition is mounted on `{shown}`")));
         fs::create_dir(&place).unwrap();

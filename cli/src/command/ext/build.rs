@@ -12,7 +12,7 @@ use ukikit::Base;
 use ukikit_signing::KeyPair;
 use ukikit_sysext::erofs::Compression;
 use ukikit_sysext::{
-    Architecture, Format, Guid, ImageClass, Name, Plan, Release, Report, RootHash, Scope, Tree,
+    Architecture, Format, Guid, ImageClass, Name, Plan, Release, Report, RootHash, Scope,
 };
 
 use super::content::Content;
@@ -165,9 +165,7 @@ impl Contents {
                 "give --architecture=",
             )
         })?;
-        let taken = self
-            .source
-            .take(&self.taking, &name, base.as_ref(), out)?;
+        let taken = self.source.take(&self.taking, &name, base.as_ref(), out)?;
         let mut plan = Plan::new(name, architecture, taken.tree);
         plan.class = class;
         let of_base = base.as_ref().map(Base::compression);
