@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
+use std::thread;
 
 use tar::{Builder, EntryType, Header};
 
@@ -53,24 +54,31 @@ pub(crate) fn write(
 ) -> Result<u64, Error> {
     let arguments = arguments(tree, options)?;
     let image = tempfile::tempfile().map_err(Error::write)?;
-    let complaint = tempfile::tempfile().map_err(Error::write)?;
     let mut program = Command::new(MKSQUASHFS);
     // It refuses to choose between this variable and the times it is told.
     program.env_remove("SOURCE_DATE_EPOCH").env("LC_ALL", "C");
     program.arg("-").arg(path_of(&image)).args(arguments);
     program.stdin(Stdio::piped()).stdout(Stdio::null());
-    program.stderr(complaint.try_clone().map_err(Error::write)?);
+    program.stderr(Stdio::piped());
     let mut running = program.spawn().map_err(not_started)?;
+    let complaints = running.stderr.take();
+    // Not into a file: the disk may be what is full.
+    let listening = thread::spawn(|| complaints.map_or_else(String::new, complaint));
     let fed = match running.stdin.take() {
         Some(pipe) => feed(tree, pipe, progress),
         None => Ok(()),
     };
     let ended = running.wait().map_err(not_started)?;
+    let complaint = listening.join().unwrap_or_default();
+    let failed = Error::Program {
+        program: MKSQUASHFS,
+        what: complaint,
+    };
     match fed {
         // A broken pipe: the program itself knows better.
-        Err(Error::Write { .. }) => Err(complained(complaint)),
+        Err(Error::Write { .. }) => Err(failed),
         Err(other) => Err(other),
-        Ok(()) if !ended.success() => Err(complained(complaint)),
+        Ok(()) if !ended.success() => Err(failed),
         Ok(()) => copy(image, out).map_err(Error::write),
     }
 }
@@ -269,18 +277,15 @@ fn not_started(source: io::Error) -> Error {
     }
 }
 
-/// The first line of what it said.
-fn complained(mut complaint: File) -> Error {
-    let mut text = Vec::new();
+/// The first line of what it says; the rest is read and forgotten, so that it never has to wait.
+fn complaint(mut said: impl Read) -> String {
+    let mut start = Vec::new();
     // What cannot be read stays unsaid.
-    let _ = complaint.rewind();
-    let _ = complaint.take(COMPLAINT_MAX).read_to_end(&mut text);
-    let text = String::from_utf8_lossy(&text);
-    let first = text.lines().find(|line| !line.trim().is_empty());
-    Error::Program {
-        program: MKSQUASHFS,
-        what: first.unwrap_or("it failed").trim().to_owned(),
-    }
+    let _ = said.by_ref().take(COMPLAINT_MAX).read_to_end(&mut start);
+    let _ = io::copy(&mut said, &mut io::sink());
+    let start = String::from_utf8_lossy(&start);
+    let first = start.lines().map(str::trim).find(|line| !line.is_empty());
+    first.unwrap_or("it failed").to_owned()
 }
 
 #[cfg(test)]
