@@ -47,29 +47,28 @@ fn place(scene: &Scene<'_>, image: &Image, file: &str) {
 }
 
 fn build(image: &Image, tree: &Path, output: &Path) {
-    let mut build = ukikit();
-    build.args(["ext", "build", &format!("--name={}", image.name)]);
-    for (key, value) in image
+    let fields = image
         .release
         .lines()
-        .filter_map(|line| line.split_once('='))
-    {
-        match key {
-            "SYSEXT_SCOPE" => build.arg(format!("--scope={value}")),
-            "ARCHITECTURE" => build.arg(format!("--architecture={value}")),
-            _ => &mut build,
-        };
-    }
+        .filter_map(|line| line.split_once('='));
+    let options = fields.filter_map(|(key, value)| match key {
+        "SYSEXT_SCOPE" => Some(format!("--scope={value}")),
+        "ARCHITECTURE" => Some(format!("--architecture={value}")),
+        _ => None,
+    });
+    let options: Vec<String> = options.collect();
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    build_from(tree, image.name, output, &options);
+}
+
+fn build_from(tree: &Path, name: &str, output: &Path, options: &[&str]) {
+    let mut build = ukikit();
+    build.args(["ext", "build", &format!("--name={name}")]);
+    build.args(options);
     for (option, path) in [
         ("tree", tree.to_owned()),
-        (
-            "private-key",
-            vector(&format!("ddi/keys/{}.key", image.signer)),
-        ),
-        (
-            "certificate",
-            vector(&format!("ddi/keys/{}.crt", image.signer)),
-        ),
+        ("private-key", vector("ddi/keys/rsa2048.key")),
+        ("certificate", vector("ddi/keys/rsa2048.crt")),
         ("output", output.to_owned()),
     ] {
         build.arg(format!("--{option}={}", path.display()));
@@ -79,10 +78,15 @@ fn build(image: &Image, tree: &Path, output: &Path) {
 
 /// Rule and file of every error and warning.
 fn findings(scene: &Scene<'_>) -> Vec<(String, String)> {
+    findings_with(scene, &[])
+}
+
+fn findings_with(scene: &Scene<'_>, arguments: &[&str]) -> Vec<(String, String)> {
     let mut check = ukikit();
     check
         .args(["check", "--json=short", "--esp"])
         .arg(scene.esp());
+    check.args(arguments);
     let said: Value = serde_json::from_slice(&check.output().unwrap().stdout).unwrap();
     let rows = said["findings"].as_array().unwrap().iter();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
