@@ -162,9 +162,7 @@ impl Swtpm {
         frame.extend(code.to_be_bytes());
         frame.extend(body);
         let answer = match &self.address {
-            Address::Tcp(port) => {
-                exchange(TcpStream::connect(("127.0.0.1", *port)).unwrap(), &frame)
-            }
+            Address::Tcp(port) => exchange(connect(*port), &frame),
             Address::Unix(path) => exchange(UnixStream::connect(path).unwrap(), &frame),
         };
         assert_eq!(answer[6..10], [0; 4], "TPM command {code:#x}");
@@ -217,6 +215,16 @@ fn start_tcp(state: &Path) -> (Child, u16) {
         }
     }
     panic!("swtpm does not start");
+}
+
+/// The data port opens a moment after the control port, which is all that was waited for.
+fn connect(port: u16) -> TcpStream {
+    let mut stream = None;
+    wait_for(|| {
+        stream = TcpStream::connect(("127.0.0.1", port)).ok();
+        stream.is_some()
+    });
+    stream.unwrap()
 }
 
 fn free_port_pair() -> Option<u16> {
