@@ -191,7 +191,7 @@ mod tests {
         let verdict = unsigned().verify(&trusted, &Requirements::new());
         assert_eq!(
             verdict.unwrap_err().to_string(),
-            "verity-sig partition: JSON: EOF while parsing a value at line 1 column 0"
+            "signature partition: JSON: EOF while parsing a value at line 1 column 0"
         );
     }
 
