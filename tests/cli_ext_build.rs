@@ -47,7 +47,7 @@ fn a_manifest_gives_what_the_builder_cannot() {
         ),
     ] {
         fs::write(bench.path("manifest"), manifest).unwrap();
-        let output = bench.start(&format!("{BUILD} --manifest=manifest --output=bad.raw"));
+        let output = bench.start(&format!("{BUILD} --manifest=manifest --output=demo.raw"));
         assert_eq!(output.status.code(), Some(1));
         assert!(
             text(&output.stderr).ends_with(&format!("{error}\n")),
@@ -116,7 +116,7 @@ fn labels_come_from_the_policy_and_never_from_the_builder() {
     ));
     fs::write(bench.path("contexts"), "/usr bin_t\n").unwrap();
     bench.refuses(
-        &format!("{BUILD} --selinux-contexts=contexts --output=bad.raw"),
+        &format!("{BUILD} --selinux-contexts=contexts --output=demo.raw"),
         "error: cannot use `contexts`: line 1: `bin_t` is no label\n",
     );
 }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use support::systemd::{Room, Systemd};
 use support::{succeed, text, ukikit, vector};
 
-/// Reads the options behind `mkfs.erofs`; each makes another form of image.
+/// Options of mkfs.erofs, each for another form of image.
 const EROFS: [&str; 12] = [
     "",
     "-zlz4",
@@ -32,6 +32,7 @@ const EROFS: [&str; 12] = [
     "--all-root -T1700000000 -Eforce-inode-extended",
 ];
 
+/// The same of mksquashfs.
 const SQUASHFS: [&str; 7] = [
     "-comp gzip",
     "-comp xz -b 1M",
@@ -42,7 +43,7 @@ const SQUASHFS: [&str; 7] = [
     "-comp zstd -always-use-fragments -no-duplicates",
 ];
 
-/// `systemd-repart`, and how it is told what to make.
+/// Versions of systemd-repart, and the file systems it is told to make.
 const REPART: [(u32, &str); 4] = [
     (262, "erofs"),
     (262, "squashfs"),
@@ -190,7 +191,7 @@ fn what_the_system_refuses_gets_one_sentence_and_no_image() {
     failed(
         &room,
         full.current_dir(room.directory()).output().unwrap(),
-        "error: cannot write the image: No space left on device\n",
+        "error: cannot write `out/feature.raw`: No space left on device\n",
     );
 }
 
@@ -236,7 +237,7 @@ fn described(room: &Room, image: &str) -> Value {
 fn assert_same(room: &Room, image: &str, case: &str) {
     let same = ext(room, &["diff", "--preserve-owner", image, "tree"]);
     let (said, error) = (text(&same.stdout), text(&same.stderr));
-    // systemd-repart 257 leaves attributes on the root, which is not merged.
+    // systemd-repart 262 leaves attributes on the root, which is not merged.
     let mut differing = said
         .lines()
         .filter(|line| !line.starts_with("/: xattr user.validatefs."));

@@ -18,8 +18,8 @@ SYSTEMD_262=(
 )
 SYSTEMD_257=(
     systemd systemd-repart
-    # what repart makes file systems with
-    erofs-utils squashfs-tools
+    # what repart makes file systems and hash trees with
+    erofs-utils libcryptsetup12 squashfs-tools
     libtss2-esys-3.0.2-0t64 libtss2-mu-4.0.1-0t64 libtss2-rc0t64 libtss2-tcti-device0t64 libtss2-tcti-swtpm0t64
 )
 
