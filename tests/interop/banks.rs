@@ -23,7 +23,7 @@ fn systemd_decrypts_what_is_bound_in_any_bank() {
         let [literal, signed] = [7, 11].map(|pcr| extended(bank, &measured(bank, pcr)));
         bench.write_signature(&signature(bank, &signed));
         for case in cases(bank, &hex::encode(&literal)) {
-            let credential = bench.encrypt(&case, &[identity.clone()]);
+            let credential = bench.encrypt(&case, std::slice::from_ref(&identity));
             bench.tpm = tpm_with(bank, true);
             bench.assert_systemd_decrypts(&case, &credential);
             let ours = bench.decrypt(&case, &credential, &[bench.device()]);
