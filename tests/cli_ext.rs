@@ -215,10 +215,11 @@ fn an_interrupted_build_leaves_nothing() {
     while !is_writing() {
         assert_eq!(running.try_wait().unwrap(), None);
     }
+    // Not SIGINT: a shell has its background jobs ignore it, and this may be run by one.
     let killed = Command::new("kill")
-        .args(["-INT", &running.id().to_string()])
+        .args(["-TERM", &running.id().to_string()])
         .status();
     assert!(killed.unwrap().success());
-    assert_eq!(running.wait().unwrap().signal(), Some(2));
+    assert_eq!(running.wait().unwrap().signal(), Some(15));
     assert_eq!(fs::read_dir(out).unwrap().count(), 0);
 }
