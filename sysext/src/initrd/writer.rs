@@ -265,11 +265,11 @@ mod tests {
         let labelled = refused(|entry| drop(entry.xattrs.insert(b"user.a".to_vec(), Vec::new())));
         assert_eq!(
             labelled,
-            "`/a` has extended attributes, which no initrd can hold"
+            "`a`: has extended attributes, which no initrd can hold"
         );
         assert_eq!(
             refused(|entry| entry.mtime = -1),
-            "`/a` has a time that no initrd can hold"
+            "`a`: has a time that no initrd can hold"
         );
         assert_eq!(
             "zstd,23".parse::<Packing>().unwrap_err(),
