@@ -40,7 +40,7 @@ fn what_the_readme_shows_works_when_pasted() {
         .unwrap();
     let readme = fs::read_to_string(top.join("README.md")).unwrap();
     let commands = commands(&readme);
-    assert_eq!(commands.len(), 23);
+    assert_eq!(commands.len(), 24);
     for command in commands {
         let shell = format!("set -e; PATH={path}:$PATH; {command}");
         let output = Command::new("sh")
