@@ -11,6 +11,7 @@ mod matrix;
 mod snapshot;
 mod trees;
 
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use snapshot::{assert_same, snapshot};
 use support::systemd::{Room, Systemd};
-use support::{succeed, text, ukikit, vector};
+use support::{run, succeed, text, ukikit, vector};
 use tempfile::TempDir;
 
 /// What the initrd demands of an image that lies beside the UKI.
@@ -144,7 +145,7 @@ fn the_same_tree_gives_the_same_squashfs() {
     let place = TempDir::new().unwrap();
     let (tree, other) = (place.path().join("tree"), place.path().join("other"));
     trees::everything(&tree);
-    trees::copy_in_reverse(&tree, &other);
+    copy_in_reverse(&tree, &other);
     let signer = vector_signer("rsa2048");
     let images = [(&tree, "first"), (&other, "second")].map(|(tree, name)| {
         let directory = place.path().join(name);
@@ -164,7 +165,7 @@ fn the_same_tree_gives_the_same_bytes_whoever_builds_it() {
     fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
     let (tree, other) = (place.path().join("tree"), place.path().join("other"));
     trees::everything(&tree);
-    trees::copy_in_reverse(&tree, &other);
+    copy_in_reverse(&tree, &other);
     // Both users must get at the program, the key and the certificate.
     let program = place.path().join("ukikit");
     fs::copy(env!("CARGO_BIN_EXE_ukikit"), &program).unwrap();
@@ -343,4 +344,21 @@ fn p384_signer(place: &Path) -> Signer {
         key,
         certificate,
     }
+}
+
+/// Copies a tree entry by entry in reverse order, so that directories list differently.
+fn copy_in_reverse(tree: &Path, copy: &Path) {
+    let script = "find . -mindepth 1 -print0 | sort -zr | tar --create --format=posix --null --no-recursion --files-from=- --xattrs --xattrs-include='*' \
+                  | tar --extract --directory=\"$1\" --preserve-permissions --xattrs --xattrs-include='*' --same-owner";
+    fs::create_dir(copy).unwrap();
+    let script = format!("cd \"$0\"; {script}; chmod --reference=. \"$1\"");
+    run(
+        "sh",
+        [
+            OsStr::new("-euc"),
+            OsStr::new(&script),
+            tree.as_os_str(),
+            copy.as_os_str(),
+        ],
+    );
 }

@@ -30,23 +30,6 @@ pub(crate) fn everything(tree: &Path) {
     attributes(tree);
 }
 
-/// Copies a tree entry by entry in reverse order, so that directories list differently.
-pub(crate) fn copy_in_reverse(tree: &Path, copy: &Path) {
-    let script = "find . -mindepth 1 -print0 | sort -zr | tar --create --format=posix --null --no-recursion --files-from=- --xattrs --xattrs-include='*' \
-                  | tar --extract --directory=\"$1\" --preserve-permissions --xattrs --xattrs-include='*' --same-owner";
-    fs::create_dir(copy).unwrap();
-    let script = format!("cd \"$0\"; {script}; chmod --reference=. \"$1\"");
-    run(
-        "sh",
-        [
-            OsStr::new("-euc"),
-            OsStr::new(&script),
-            tree.as_os_str(),
-            copy.as_os_str(),
-        ],
-    );
-}
-
 fn write(tree: &Path, path: impl AsRef<Path>, content: &[u8]) {
     let path = tree.join(path);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
