@@ -1,3 +1,5 @@
+//! Whom an initrd trusts, and the addons that change it.
+
 use super::*;
 
 fn certificate(name: &str) -> Certificate {

@@ -1,3 +1,5 @@
+//! Addons written, read back, and refused where firmware or stub would.
+
 use super::*;
 
 use proptest::prelude::*;

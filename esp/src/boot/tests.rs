@@ -1,3 +1,5 @@
+//! Boots played against the recorded sets of `tests/vectors/stub`.
+
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
