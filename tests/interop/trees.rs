@@ -97,7 +97,7 @@ pub(crate) fn links(tree: &Path) {
     symlink("/usr/lib/nowhere", feature.join("dangling")).unwrap();
     symlink("x".repeat(4000), feature.join("long")).unwrap();
     fs::hard_link(feature.join("data"), feature.join("hard")).unwrap();
-    fs::create_dir(tree.join("usr/share")).unwrap();
+    fs::create_dir_all(tree.join("usr/share")).unwrap();
     fs::hard_link(feature.join("data"), tree.join("usr/share/hard-elsewhere")).unwrap();
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn names(tree: &Path) {
             b"",
         );
     }
-    fs::create_dir(tree.join("usr/share/empty")).unwrap();
+    fs::create_dir_all(tree.join("usr/share/empty")).unwrap();
     write(
         tree,
         OsStr::from_bytes(b"usr/share/names/latin1-\xe4\xf6\xfc"),
@@ -131,7 +131,7 @@ pub(crate) fn special_files(tree: &Path) {
             .display()
             .to_string()
     };
-    fs::create_dir(tree.join("usr/share/special")).unwrap();
+    fs::create_dir_all(tree.join("usr/share/special")).unwrap();
     run("mknod", [&at("null"), "c", "1", "3"]);
     run("mknod", [&at("block"), "b", "259", "65537"]);
     run("mkfifo", [&at("fifo")]);
@@ -170,7 +170,7 @@ pub(crate) fn attributes(tree: &Path) {
         run("setfattr", ["--name=user.same", "--value=as others", &same]);
     }
     let directory = tree.join("usr/share/sticky");
-    fs::create_dir(&directory).unwrap();
+    fs::create_dir_all(&directory).unwrap();
     fs::set_permissions(&directory, Permissions::from_mode(0o1777)).unwrap();
     run(
         "setfattr",
