@@ -9,6 +9,7 @@
 
 mod drivers;
 mod elf;
+pub(crate) mod firmware;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,8 @@ pub struct Wishes {
     pub programs: Vec<String>,
     /// Files and directories, by their path without a leading slash; directories with all that is in them.
     pub files: Vec<String>,
+    /// The same, but a system without them is fine.
+    pub optional_files: Vec<String>,
     /// Kernel modules by their name.
     pub drivers: Vec<String>,
     /// The same, but a kernel without them is fine.
@@ -77,6 +80,11 @@ impl System {
                 return Err(self.lacks(format!("file /{file}")));
             }
             collecting.ahead.push(file.as_bytes().to_vec());
+        }
+        for file in &wishes.optional_files {
+            if self.metadata(file.as_bytes()).is_some() {
+                collecting.ahead.push(file.as_bytes().to_vec());
+            }
         }
         collecting.run()?;
         let mut tree = collecting.tree;

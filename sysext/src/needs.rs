@@ -1,10 +1,12 @@
 //! What an extension needs of the base under it: nothing may be missing once both are merged.
 
+use std::collections::BTreeMap;
+
 use crate::adapt::same;
-use crate::collect::{Program, check_modules};
+use crate::collect::{Program, check_modules, firmware};
 use crate::startup::{self, text_of};
 use crate::tree::parent;
-use crate::{Check, Error, Finding, Kind, Name, Release, Tree};
+use crate::{Check, Error, Finding, Kind, Release, Tree};
 
 /// Places that are empty in an initrd's files and full when it runs.
 const RUNTIME: [&[u8]; 5] = [b"dev/", b"proc/", b"sys/", b"run/", b"tmp/"];
@@ -41,12 +43,12 @@ pub fn check(tree: &Tree, base: &Tree, release: &Release) -> Result<Vec<Finding>
     Ok(findings)
 }
 
-/// Each file that another extension has differently. The release file is each one's own.
+/// Each file that another extension, called `name`, has differently. The release file is each one's own.
 ///
 /// # Errors
 ///
 /// [`Error::Read`] for a file that cannot be read.
-pub fn conflicts(tree: &Tree, other: &Tree, name: &Name) -> Result<Vec<Finding>, Error> {
+pub fn conflicts(tree: &Tree, other: &Tree, name: &str) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
     for (path, entry) in tree.iter().filter(|(_, entry)| !entry.is_directory()) {
         if let Some(theirs) = other.get(path).filter(|_| !path.is_empty())
@@ -58,6 +60,26 @@ pub fn conflicts(tree: &Tree, other: &Tree, name: &Name) -> Result<Vec<Finding>,
         }
     }
     Ok(findings)
+}
+
+/// Firmware that modules of the extension name and neither it nor the base has, by module.
+///
+/// # Errors
+///
+/// [`Error::Read`] for a module that cannot be read.
+pub fn absent_firmware(tree: &Tree, base: &Tree) -> Result<BTreeMap<String, Vec<String>>, Error> {
+    let there = |name: &str| {
+        let mut places = firmware::places(name);
+        places.any(|path| tree.resolve(&path).is_some() || base.resolve(&path).is_some())
+    };
+    let mut absent = BTreeMap::new();
+    for (module, names) in firmware::named(tree)? {
+        let missing: Vec<String> = names.into_iter().filter(|name| !there(name)).collect();
+        if !missing.is_empty() {
+            absent.insert(module, missing);
+        }
+    }
+    Ok(absent)
 }
 
 /// The merged tree.
@@ -165,7 +187,7 @@ mod tests {
             tree.insert("usr/lib/x", Entry::file(text)).unwrap();
             tree.insert("usr/lib/same", Entry::file("same")).unwrap();
         }
-        let found = conflicts(&one, &other, &"other".parse().unwrap()).unwrap();
+        let found = conflicts(&one, &other, "other").unwrap();
         let found: Vec<_> = found.iter().map(ToString::to_string).collect();
         assert_eq!(
             found,

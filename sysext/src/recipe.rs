@@ -44,6 +44,9 @@ pub struct Recipe {
     /// Files and directories, by their path without a leading slash.
     #[serde(default)]
     pub files: Vec<String>,
+    /// The same, taken when the system has them: distributions differ in names.
+    #[serde(default)]
+    pub optional_files: Vec<String>,
     /// Kernel modules it cannot do without.
     #[serde(default)]
     pub drivers: Vec<String>,
@@ -171,6 +174,7 @@ impl Feature {
         let Recipe {
             programs,
             files,
+            optional_files,
             drivers,
             optional_drivers,
             ..
@@ -178,6 +182,7 @@ impl Feature {
         Wishes {
             programs,
             files,
+            optional_files,
             drivers,
             optional_drivers,
             kernel: kernel.map(ToOwned::to_owned),

@@ -100,7 +100,7 @@ impl Listed {
 impl fmt::Display for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut recipes = self.recipes.iter();
-        recipes.try_for_each(|Listed { name, summary }| writeln!(f, "{name:<10} {summary}"))
+        recipes.try_for_each(|Listed { name, summary }| writeln!(f, "{name:<13} {summary}"))
     }
 }
 
@@ -126,6 +126,7 @@ impl fmt::Display for Shown {
             ("needs", &recipe.needs),
             ("programs", &recipe.programs),
             ("files", &recipe.files),
+            ("if there", &recipe.optional_files),
             ("drivers", &recipe.drivers),
             ("if there", &recipe.optional_drivers),
             ("starts", &recipe.start),

@@ -11,8 +11,9 @@ use crate::{Error, Finding, Kind, Tree};
 
 use super::Wishes;
 
-/// How firmware may be packed, in the order the kernel tries.
-const FIRMWARE: [&str; 3] = ["", ".zst", ".xz"];
+/// What is read of an index when modules are loaded, beside the files `modules.*.bin`. The texts beside are for people
+/// and for depmod: a fifth of it all, packed.
+const READ: [&str; 3] = ["modules.devname", "modules.softdep", "modules.weakdep"];
 /// Bytes of `modules.dep` and its like; the largest kernels' have two million.
 const LONGEST_LIST: u64 = 16 << 20;
 
@@ -52,10 +53,7 @@ impl System {
             let path = format!("usr/lib/modules/{kernel}/{path}");
             self.take_driver(&path, tree)?;
         }
-        if facts
-            .kernel(Some(kernel))
-            .is_none_or(|kernel| kernel.index != ModuleIndex::Complete)
-        {
+        if !has_complete_index(&facts, kernel) {
             self.take_index(kernel, tree)?;
         }
         Ok(())
@@ -64,32 +62,50 @@ impl System {
     fn take_driver(&self, path: &str, tree: &mut Tree) -> Result<(), Error> {
         let entry = crate::tree::read_entry(&self.path(path.as_bytes()))?;
         if let Kind::File(content) = &entry.kind {
-            for firmware in Module::read(content)?.information("firmware") {
-                self.take_firmware(&firmware, tree)?;
-            }
+            let names = Module::read(content)?.information("firmware");
+            self.take_firmware(&names, tree)?;
         }
         tree.insert(path, entry)
     }
 
-    /// Firmware that the system has not is for devices that are not there: dracut too goes on.
-    fn take_firmware(&self, name: &str, tree: &mut Tree) -> Result<(), Error> {
-        if name.split('/').any(|part| matches!(part, "" | "." | "..")) {
-            return Ok(());
-        }
-        for packed in FIRMWARE {
-            let path = format!("usr/lib/firmware/{name}{packed}");
-            let place = self.path(path.as_bytes());
-            if let Ok(real) = fs::canonicalize(&place) {
-                return tree.insert(&path, crate::tree::read_entry(&real)?);
+    /// Replaces the index of each kernel for which `tree` has modules that `base` has not by the complete one: an
+    /// initrd's lists its own. Returns the kernels that this system has not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`] for what cannot be read.
+    pub fn complete_indexes(&self, tree: &mut Tree, base: &Tree) -> Result<Vec<String>, Error> {
+        let facts = Facts::of(base)?;
+        let modules = tree.iter().filter_map(|(path, _)| super::module_of(path));
+        let more = modules.filter(|(version, name)| !drives(&facts, version, name));
+        let kernels: BTreeSet<String> = more.map(|(version, _)| version).collect();
+        let mut unknown = Vec::new();
+        for kernel in kernels {
+            if has_complete_index(&facts, &kernel) {
+                continue;
             }
+            if self.list(&kernel, "modules.dep").is_none() {
+                unknown.push(kernel);
+                continue;
+            }
+            let prefix = format!("usr/lib/modules/{kernel}/modules.");
+            let paths = tree.iter().map(|(path, _)| path.to_vec());
+            let old: Vec<_> = paths
+                .filter(|path| path.starts_with(prefix.as_bytes()))
+                .collect();
+            for path in old {
+                tree.remove(path);
+            }
+            self.take_index(&kernel, tree)?;
         }
-        Ok(())
+        Ok(unknown)
     }
 
     fn take_index(&self, kernel: &str, tree: &mut Tree) -> Result<(), Error> {
         let directory = format!("usr/lib/modules/{kernel}");
         for name in super::names(&self.path(directory.as_bytes()))? {
-            if name.starts_with(b"modules.") {
+            let binary = name.starts_with(b"modules.") && name.ends_with(b".bin");
+            if binary || READ.iter().any(|read| read.as_bytes() == name) {
                 let path = [directory.as_bytes(), b"/", &name].concat();
                 tree.insert(&path, crate::tree::read_entry(&self.path(&path))?)?;
             }
@@ -102,6 +118,11 @@ impl System {
         let size = fs::metadata(&path).ok()?.len();
         (size <= LONGEST_LIST).then(|| fs::read_to_string(path).ok())?
     }
+}
+
+fn has_complete_index(facts: &Facts, kernel: &str) -> bool {
+    let kernel = facts.kernel(Some(kernel));
+    kernel.is_some_and(|kernel| kernel.index == ModuleIndex::Complete)
 }
 
 /// The modules of a kernel.

@@ -16,6 +16,25 @@ pub(super) const SHIPPED: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "cryptsetup",
+        &[
+            (
+                "recipe.toml",
+                include_str!("../../recipes/cryptsetup/recipe.toml"),
+            ),
+            (
+                "tree/usr/lib/systemd/system/ukikit-cryptsetup.service",
+                include_str!(
+                    "../../recipes/cryptsetup/tree/usr/lib/systemd/system/ukikit-cryptsetup.service"
+                ),
+            ),
+            (
+                "tree/usr/libexec/ukikit/cryptsetup",
+                include_str!("../../recipes/cryptsetup/tree/usr/libexec/ukikit/cryptsetup"),
+            ),
+        ],
+    ),
+    (
         "iscsi",
         &[
             (
@@ -52,6 +71,21 @@ pub(super) const SHIPPED: &[(&str, &[(&str, &str)])] = &[
         )],
     ),
     (
+        "multipath",
+        &[
+            (
+                "recipe.toml",
+                include_str!("../../recipes/multipath/recipe.toml"),
+            ),
+            (
+                "tree/usr/lib/systemd/system/ukikit-multipathd.service",
+                include_str!(
+                    "../../recipes/multipath/tree/usr/lib/systemd/system/ukikit-multipathd.service"
+                ),
+            ),
+        ],
+    ),
+    (
         "nbd",
         &[
             ("recipe.toml", include_str!("../../recipes/nbd/recipe.toml")),
@@ -81,10 +115,64 @@ pub(super) const SHIPPED: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "network-cards",
+        &[(
+            "recipe.toml",
+            include_str!("../../recipes/network-cards/recipe.toml"),
+        )],
+    ),
+    (
+        "nfs",
+        &[
+            ("recipe.toml", include_str!("../../recipes/nfs/recipe.toml")),
+            (
+                "tree/usr/lib/systemd/system/ukikit-nfs.service",
+                include_str!("../../recipes/nfs/tree/usr/lib/systemd/system/ukikit-nfs.service"),
+            ),
+            (
+                "tree/usr/lib/udev/rules.d/90-ukikit-nfs.rules",
+                include_str!("../../recipes/nfs/tree/usr/lib/udev/rules.d/90-ukikit-nfs.rules"),
+            ),
+        ],
+    ),
+    (
+        "nvme-tcp",
+        &[
+            (
+                "recipe.toml",
+                include_str!("../../recipes/nvme-tcp/recipe.toml"),
+            ),
+            (
+                "tree/usr/lib/systemd/system/ukikit-nvme-tcp.service",
+                include_str!(
+                    "../../recipes/nvme-tcp/tree/usr/lib/systemd/system/ukikit-nvme-tcp.service"
+                ),
+            ),
+            (
+                "tree/usr/libexec/ukikit/nvme-tcp",
+                include_str!("../../recipes/nvme-tcp/tree/usr/libexec/ukikit/nvme-tcp"),
+            ),
+        ],
+    ),
+    (
         "recovery",
         &[(
             "recipe.toml",
             include_str!("../../recipes/recovery/recipe.toml"),
         )],
+    ),
+    (
+        "ssh",
+        &[
+            ("recipe.toml", include_str!("../../recipes/ssh/recipe.toml")),
+            (
+                "tree/usr/lib/systemd/system/ukikit-sshd.service",
+                include_str!("../../recipes/ssh/tree/usr/lib/systemd/system/ukikit-sshd.service"),
+            ),
+            (
+                "tree/usr/lib/ukikit/sshd_config",
+                include_str!("../../recipes/ssh/tree/usr/lib/ukikit/sshd_config"),
+            ),
+        ],
     ),
 ];
