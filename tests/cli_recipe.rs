@@ -112,7 +112,7 @@ fn what_would_not_work_is_refused() {
             )
         },
         "error: `recipes/tool/recipe.toml`: unknown field `program`, expected one of `summary`, `documentation`, `needs`, `dracut`, \
-         `programs`, `files`, `drivers`, `optional-drivers`, `start`, `credential`\n\nhint: see ukikit recipe list\n",
+         `programs`, `files`, `optional-files`, `drivers`, `optional-drivers`, `start`, `credential`\n\nhint: see ukikit recipe list\n",
     );
     refused(
         &|room| fs::remove_file(room.0.path().join("root/usr/bin/tool")).unwrap(),
@@ -141,6 +141,99 @@ fn what_would_not_work_is_refused() {
     );
 }
 
+/// A UKI whose initrd tells what dracut made it of, and of a kernel.
+fn made_by_dracut(room: &Room) {
+    let archive = initrd(&[
+        ("etc/os-release", b"ID=vendor\nVERSION_ID=1\n"),
+        ("usr/lib/dracut/modules.txt", b"base\nsystemd\n"),
+        ("usr/lib/modules/6.1/modules.dep", b""),
+    ]);
+    let uki = pe_file(&[
+        (".linux", b"kernel"),
+        (".initrd", &archive),
+        (".uname", b"6.1"),
+    ]);
+    fs::write(room.0.path().join("vendor.efi"), uki).unwrap();
+}
+
+#[test]
+fn what_dracut_says_is_shown() {
+    let room = Room::new();
+    let broken = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/support/broken-dracut");
+    let refused = |more: &str, sentence: &str| {
+        let (shown, notes, status) = room.run(&format!(
+            "ext build --name=tool --uki=vendor.efi --private-key=KEYS/rsa2048.key --certificate=KEYS/rsa2048.crt \
+             --output=tool.sysext.raw --dracut-program={} {more}",
+            broken.display()
+        ));
+        assert_eq!((shown.as_str(), notes.as_str(), status), ("", sentence, 1));
+        assert!(!room.0.path().join("tool.sysext.raw").exists());
+    };
+    refused(
+        "--dracut=iscsi",
+        "error: the base does not tell of which dracut modules it was made\n\n\
+         hint: take the feature with --recipe=, or with --initrd= from an initrd that has it\n",
+    );
+    made_by_dracut(&room);
+    // It is told the modules of the base, then the others.
+    refused(
+        "--dracut=iscsi,nbd --dracut=lvm",
+        "error: dracut: failed; its last lines:\n  1\n  2\n  --kver 6.1 --modules base systemd iscsi nbd lvm\n  No space left on device\n",
+    );
+    refused(
+        "--dracut=--uefi",
+        "error: `--uefi` is no name of a dracut module\n",
+    );
+    let (_, notes, _) = room.run(
+        "ext build --name=tool --uki=vendor.efi --private-key=KEYS/rsa2048.key --certificate=KEYS/rsa2048.crt \
+         --output=tool.sysext.raw --dracut=iscsi --dracut-program=/nowhere/dracut",
+    );
+    assert_eq!(notes, "error: the program dracut is not installed\n");
+}
+
+#[test]
+fn images_beside_have_no_file_that_differs() {
+    let room = Room::new();
+    let (_, notes, status) = room.build("--recipe=tool");
+    assert_eq!((notes.as_str(), status), ("", 0));
+    fs::create_dir(room.0.path().join("beside")).unwrap();
+    let image = room.0.path().join("tool.sysext.raw");
+    fs::rename(&image, room.0.path().join("beside/other.sysext.raw")).unwrap();
+    room.write("beside/secret.cred", "not an image");
+    let same = room.build("--recipe=tool --beside=beside");
+    let expected = "error: does not go with the images beside it:\n  \
+         usr/lib/extension-release.d";
+    assert!(!same.1.contains(expected), "{}", same.1);
+    assert_eq!(same.2, 0, "{}", same.1);
+
+    room.write("root/usr/bin/tool", "#!/bin/sh\n# newer\n");
+    for beside in ["beside", "beside/other.sysext.raw"] {
+        let (shown, notes, status) =
+            room.build(&format!("--recipe=tool --beside={beside} --dry-run"));
+        assert_eq!(
+            (shown.as_str(), notes.as_str(), status),
+            (
+                "",
+                "error: does not go with the images beside it:\n  \
+                 usr/bin/tool: differs from that of `other.sysext.raw`: only one of them would be seen\n",
+                1
+            )
+        );
+    }
+    // The one it replaces may differ.
+    fs::rename(
+        room.0.path().join("beside/other.sysext.raw"),
+        room.0.path().join("beside/tool.sysext.raw"),
+    )
+    .unwrap();
+    assert_eq!(room.build("--recipe=tool --beside=beside").2, 0);
+    let (_, notes, _) = room.build("--recipe=tool --beside=beside/secret.cred");
+    assert!(
+        notes.starts_with("error: cannot read `beside/secret.cred`: "),
+        "{notes}"
+    );
+}
+
 #[test]
 fn a_recipe_needs_a_base() {
     let room = Room::new();
@@ -159,13 +252,19 @@ fn the_shipped_ones_are_listed() {
     let (shown, _, status) = Room::new().run("recipe list");
     assert_eq!(
         shown,
-        "btrfs      Btrfs, on one disk or several\n\
-         iscsi      Disks over iSCSI, with CHAP in both directions\n\
-         lvm        Logical volumes, activated as their disks appear\n\
-         mdraid     Linux software RAID, assembled as its disks appear\n\
-         nbd        A disk over the network block device protocol\n\
-         network    Ethernet, configured by systemd-networkd\n\
-         recovery   Tools for the emergency shell: editor, disks, file systems, network\n"
+        "btrfs         Btrfs, on one disk or several\n\
+         cryptsetup    One encrypted volume, as the credential cryptsetup.volume says\n\
+         iscsi         Disks over iSCSI, with CHAP in both directions\n\
+         lvm           Logical volumes, activated as their disks appear\n\
+         mdraid        Linux software RAID, assembled as its disks appear\n\
+         multipath     Disks with several paths, as the credential multipath.conf says\n\
+         nbd           A disk over the network block device protocol\n\
+         network       Ethernet, configured by systemd-networkd\n\
+         network-cards Drivers of Ethernet cards in real machines, for the recipe network\n\
+         nfs           A root over NFS 3 or 4, without Kerberos\n\
+         nvme-tcp      Disks over NVMe/TCP, with DH-HMAC-CHAP in both directions\n\
+         recovery      Tools for the emergency shell: editor, disks, file systems, network\n\
+         ssh           A shell over SSH while the initrd runs, for those in ssh.authorized_keys.root\n"
     );
     assert_eq!(status, 0);
     let (shown, _, _) = Room::new().run("recipe show nbd");

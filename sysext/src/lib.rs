@@ -4,6 +4,7 @@ pub mod adapt;
 mod collect;
 mod content;
 mod contexts;
+pub mod dracut;
 pub mod erofs;
 mod error;
 mod finding;

@@ -1,6 +1,7 @@
 //! `ukikit ext`: its verbs, and the options they share.
 
 mod attach;
+mod beside;
 mod build;
 mod content;
 mod diff;

@@ -15,6 +15,7 @@ use ukikit_sysext::{
     Architecture, Format, Guid, ImageClass, Name, Plan, Release, Report, RootHash, Scope,
 };
 
+use super::beside::Beside;
 use super::content::Content;
 use super::signing::{self, Signing, explain};
 use super::source::{Source, Taking};
@@ -44,6 +45,8 @@ pub(super) struct Contents {
     source: Source,
     #[command(flatten)]
     taking: Taking,
+    #[command(flatten)]
+    beside: Beside,
     #[command(flatten)]
     content: Content,
     /// The machine it is for, as systemd spells it [default: this one's, or the UKI's]
@@ -166,6 +169,7 @@ impl Contents {
             )
         })?;
         let taken = self.source.take(&self.taking, &name, base.as_ref(), out)?;
+        self.beside.check(&taken.tree, &file_name)?;
         let mut plan = Plan::new(name, architecture, taken.tree);
         plan.class = class;
         let of_base = base.as_ref().map(Base::compression);

@@ -1,4 +1,4 @@
-//! Where the files of an extension come from: a tree, recipes, drivers, another initrd - less what the base has.
+//! Where the files of an extension come from: a tree, recipes, drivers, dracut, another initrd - less what the base has.
 
 use std::path::{Path, PathBuf};
 
@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use ukikit::{Base, Initrd};
 use ukikit_sysext::adapt::{self, Step};
+use ukikit_sysext::dracut::Dracut;
 use ukikit_sysext::recipe::Feature;
 use ukikit_sysext::{Error, Name, Release, System, Tree, Wishes, needs, startup};
 
@@ -14,6 +15,8 @@ use crate::output::{Output, with_hint};
 
 /// UKIs with large initrds stay well below.
 const LARGEST: usize = 1 << 30;
+/// Of the firmware that a module lacks; some know dozens of devices.
+const FIRMWARE_SHOWN: usize = 3;
 
 #[derive(Debug, Args)]
 #[group(id = "source", required = true, multiple = true)]
@@ -27,6 +30,10 @@ pub(crate) struct Source {
     /// A kernel module with its dependencies and firmware, taken from the system at --root=
     #[arg(long, value_name = "NAME")]
     kernel_module: Vec<String>,
+    /// What dracut puts into an initrd for this module of its own: it is run in the system at --root= for the modules
+    /// of the base and these; may be given several times, or with commas
+    #[arg(long, value_name = "MODULE", value_delimiter = ',')]
+    dracut: Vec<String>,
     /// What this initrd has beyond the base
     #[arg(long, value_name = "FILE", conflicts_with = "tree")]
     initrd: Option<PathBuf>,
@@ -40,6 +47,9 @@ pub(crate) struct Taking {
     /// Directory with recipes of your own: NAME/recipe.toml and NAME/tree
     #[arg(long, value_name = "DIR")]
     recipes: Option<PathBuf>,
+    /// The program dracut, by its name or path in the system at --root=
+    #[arg(long, value_name = "PROGRAM", default_value = "dracut")]
+    dracut_program: String,
     /// Print what becomes of each file
     #[arg(long)]
     explain: bool,
@@ -62,8 +72,10 @@ impl Source {
     ) -> Result<Taken> {
         let tree = self.tree.as_deref().map(Tree::read).transpose()?;
         let initrd = base.and_then(|base| base.initrd.as_ref());
-        let only_tree =
-            self.recipe.is_empty() && self.kernel_module.is_empty() && self.initrd.is_none();
+        let only_tree = self.recipe.is_empty()
+            && self.kernel_module.is_empty()
+            && self.dracut.is_empty()
+            && self.initrd.is_none();
         let Some(initrd) = initrd else {
             return match tree {
                 Some(tree) if only_tree => Ok(Taken {
@@ -81,9 +93,7 @@ impl Source {
             .map(|kernel| kernel.version.as_str());
         let features = self.features(taking)?;
         let mut content = tree.unwrap_or_default();
-        if let Some(path) = &self.initrd {
-            add(&mut content, &read_initrd(path)?)?;
-        }
+        self.add_initrds(taking, kernel, initrd, &mut content, out)?;
         self.collect(taking, &features, kernel, initrd, &mut content)?;
         let adapted = adapt::adapt(&content, &initrd.tree, &initrd.facts, name);
         let adapted = adapted.map_err(|error| explained(error, "not an extension of this base"))?;
@@ -105,7 +115,56 @@ impl Source {
         }
         self.tell_needs(&features, out);
         check(&taken, initrd)?;
+        tell_firmware(&taken.tree, initrd, out)?;
         Ok(taken)
+    }
+
+    /// What comes with an index of modules that lists its own only.
+    fn add_initrds(
+        &self,
+        taking: &Taking,
+        kernel: Option<&str>,
+        initrd: &Initrd,
+        content: &mut Tree,
+        out: &mut Output,
+    ) -> Result<()> {
+        let mut found = Vec::new();
+        if let Some(path) = &self.initrd {
+            found.push(read_initrd(path)?);
+        }
+        if !self.dracut.is_empty() {
+            found.push(self.run_dracut(taking, kernel, initrd)?);
+        }
+        for mut tree in found {
+            let system = System::at(&taking.root);
+            for version in system.complete_indexes(&mut tree, &initrd.tree)? {
+                out.warning(format_args!(
+                    "the system at `{}` has no modules for the kernel {version}, so their index is the initrd's: \
+                     another extension with drivers could not be merged beside this one",
+                    taking.root.display()
+                ));
+            }
+            add(content, &tree)?;
+        }
+        Ok(())
+    }
+
+    fn run_dracut(&self, taking: &Taking, kernel: Option<&str>, initrd: &Initrd) -> Result<Tree> {
+        let base = initrd.facts.dracut.as_ref();
+        let base = base.filter(|dracut| !dracut.modules.is_empty());
+        let base = base.ok_or_else(|| {
+            with_hint(
+                anyhow!("the base does not tell of which dracut modules it was made"),
+                "take the feature with --recipe=, or with --initrd= from an initrd that has it",
+            )
+        })?;
+        let kernel = kernel.context("the base does not tell for which kernel dracut is to run")?;
+        let mut dracut = Dracut::new(kernel);
+        dracut.program = &taking.dracut_program;
+        dracut.root = &taking.root;
+        dracut.base = &base.modules;
+        dracut.modules = &self.dracut;
+        Ok(dracut.run()?)
     }
 
     fn features(&self, taking: &Taking) -> Result<Vec<Feature>> {
@@ -171,6 +230,26 @@ fn read_initrd(path: &Path) -> Result<Tree> {
     Ok(initrd.tree)
 }
 
+/// A driver without its firmware is no error: it may be for another device.
+fn tell_firmware(tree: &Tree, initrd: &Initrd, out: &mut Output) -> Result<()> {
+    for (module, files) in needs::absent_firmware(tree, &initrd.tree)? {
+        let more = match files.len().saturating_sub(FIRMWARE_SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let shown: Vec<&str> = files
+            .iter()
+            .take(FIRMWARE_SHOWN)
+            .map(String::as_str)
+            .collect();
+        out.warning(format_args!(
+            "the module {module} names firmware that is not there: {}{more}",
+            shown.join(", ")
+        ));
+    }
+    Ok(())
+}
+
 fn check(taken: &Taken, initrd: &Initrd) -> Result<()> {
     let mut release = Release::default();
     for (key, value) in &taken.release {
@@ -187,7 +266,7 @@ fn check(taken: &Taken, initrd: &Initrd) -> Result<()> {
 }
 
 /// All reasons, one in a line.
-fn explained(error: Error, summary: &str) -> anyhow::Error {
+pub(super) fn explained(error: Error, summary: &str) -> anyhow::Error {
     let Error::Refused { findings } = &error else {
         return error.into();
     };
