@@ -7,6 +7,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod dracut;
+mod features;
 mod machine;
 mod measured;
 mod report;
@@ -351,14 +353,21 @@ impl<'a> Scene<'a> {
 
     /// A boot entry whose command line, which a signed UKI or addon would carry, imports no credentials.
     fn close(&self) {
+        self.start_with("root=tmpfs systemd.import_credentials=no");
+    }
+
+    /// A boot entry with these options beside those of the lab.
+    fn start_with(&self, options: &str) {
         let entries = self.esp().join("loader/entries");
         fs::create_dir_all(&entries).unwrap();
-        let entry = "title closed\nuki /EFI/Linux/vendor.efi\noptions root=tmpfs console=ttyS0 rd.shell=0 \
-                     systemd.show_status=error systemd.log_target=journal systemd.import_credentials=no\n";
-        fs::write(entries.join("closed.conf"), entry).unwrap();
+        let entry = format!(
+            "title other\nuki /EFI/Linux/vendor.efi\noptions console=ttyS0 rd.shell=0 \
+             systemd.show_status=error systemd.log_target=journal {options}\n"
+        );
+        fs::write(entries.join("other.conf"), entry).unwrap();
         fs::write(
             self.esp().join("loader/loader.conf"),
-            "timeout 0\ndefault closed.conf\n",
+            "timeout 0\ndefault other.conf\n",
         )
         .unwrap();
     }

@@ -32,7 +32,7 @@ pub(crate) struct Machine {
 }
 
 /// A process that does not outlive its value.
-struct Process(Child);
+pub(crate) struct Process(pub(crate) Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -58,12 +58,17 @@ impl Machine {
 
     /// Boots until the guest powers off. `UKIKIT_BOOT_OUTPUT`, if set, receives `console.log` and `report.json`.
     pub(crate) fn boot(&self) -> Report {
+        self.boot_with(&[])
+    }
+
+    /// The same with more devices: further arguments of QEMU.
+    pub(crate) fn boot_with(&self, devices: &[String]) -> Report {
         let place = TempDir::new().unwrap();
         let work = place.path();
         write_esp_image(&self.esp, &work.join("esp.img"));
         fs::copy(self.lab.join("OVMF_VARS_4M.fd"), work.join("vars.fd")).unwrap();
         let tpm = self.start_tpm(work);
-        let finished = self.run_guest(work);
+        let finished = self.run_guest(work, devices);
         drop(tpm);
 
         let console = text(&fs::read(work.join("console.log")).unwrap());
@@ -102,7 +107,7 @@ impl Machine {
     }
 
     /// Runs QEMU; false when it had to be stopped.
-    fn run_guest(&self, work: &Path) -> bool {
+    fn run_guest(&self, work: &Path, devices: &[String]) -> bool {
         let path = |name: &str| work.join(name).display().to_string();
         let firmware = self.lab.join("OVMF_CODE_4M.fd").display().to_string();
         let mut guest = attended("qemu-system-x86_64");
@@ -149,6 +154,7 @@ impl Machine {
             "tpm-crb,tpmdev=tpm",
         ]);
         guest.args(["-device", "virtio-rng-pci"]);
+        guest.args(devices);
         guest.args(["-serial", &format!("file:{}", path("console.log"))]);
         guest.args(["-serial", &format!("file:{}", path("report.log"))]);
         let mut guest = Process(guest.stdin(Stdio::null()).spawn().unwrap());

@@ -32,6 +32,20 @@ impl Systemd {
         Some(Self { root: root.into() })
     }
 
+    /// The root with the packages of the features that recipes take; `None`, said aloud, when there is none.
+    pub(crate) fn with_features() -> Option<Self> {
+        let Some(root) = setting("UKIKIT_ROOT_FEATURES") else {
+            skip("features: no root, tests/run --full makes one");
+            return None;
+        };
+        Some(Self { root: root.into() })
+    }
+
+    /// Where it is.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// A room without an identity of its own.
     pub(crate) fn room(&self) -> Room {
         let place = TempDir::new().unwrap();

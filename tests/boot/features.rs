@@ -1,0 +1,218 @@
+//! Roots that the vendor's UKI cannot reach: its extensions are made by one command each, and the boot ends in a
+//! system on that root. One extension alone, and several beside each other.
+//!
+//! `tests/run --full` makes the root with the packages (`UKIKIT_ROOT_FEATURES`) and the lab of its own
+//! (`UKIKIT_FEATURE_LAB`): a UKI and its extensions have to come from the same packages.
+
+mod servers;
+mod storage;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::Scene;
+use crate::machine::Machine;
+use crate::report::Report;
+use crate::support::systemd::{Room, Systemd};
+use crate::support::{setting, skip, succeed, ukikit, vector};
+use storage::Storage;
+
+/// The network of the virtual machine: its other end is reached at 10.0.2.2.
+const NETWORK: (&str, &str) = (
+    "network.network.10-lab",
+    "[Match]\nKind=!*\nType=ether\n[Network]\nDHCP=ipv4\n",
+);
+const CARD: &str = "-netdev user,id=n0 -device virtio-net-pci,netdev=n0";
+
+#[test]
+fn lab_iscsi_root() {
+    let Some(stage) = Stage::new() else { return };
+    let disk = stage.storage.ext4();
+    let target = servers::iscsi(&stage.room, &disk);
+    stage.extension("iscsi", &["--recipe=network", "--recipe=iscsi"]);
+    stage.credential(NETWORK.0, NETWORK.1);
+    stage.credential("iscsi.target", &target.credential);
+    let report = stage.boot("LABEL=labroot / ext4 ro", CARD);
+    stage.assert_root(&report, "ext4 /dev/sda");
+    assert_eq!(report.fact("result/iscsi"), servers::SESSION);
+}
+
+#[test]
+fn lab_nbd_root() {
+    let Some(stage) = Stage::new() else { return };
+    let disk = stage.storage.ext4();
+    let server = servers::nbd(&stage.room, &disk);
+    stage.extension("nbd", &["--recipe=network", "--recipe=nbd"]);
+    stage.credential(NETWORK.0, NETWORK.1);
+    stage.credential("nbd.target", &server.credential);
+    let report = stage.boot("/dev/nbd0 / ext4 ro", CARD);
+    stage.assert_root(&report, "ext4 /dev/nbd0");
+}
+
+#[test]
+fn lab_lvm_root() {
+    let Some(stage) = Stage::new() else { return };
+    let disk = stage.storage.lvm();
+    stage.extension("lvm", &["--recipe=lvm"]);
+    let report = stage.boot("/dev/mapper/labgroup-root / ext4 ro", &drive(&disk));
+    stage.assert_root(&report, "ext4 /dev/mapper/labgroup-root");
+    assert!(report.fact("result/dm").starts_with("labgroup-root LVM-"));
+}
+
+#[test]
+fn lab_mdraid_root() {
+    let Some(stage) = Stage::new() else { return };
+    let [one, other] = stage.storage.mirror();
+    stage.extension("mdraid", &["--recipe=mdraid"]);
+    let devices = format!("{} {}", drive(&one), drive(&other));
+    let report = stage.boot("LABEL=labroot / ext4 ro", &devices);
+    let root = report.fact("result/root");
+    assert!(
+        root.starts_with("ext4 /dev/md"),
+        "{root}{}",
+        report.fact("journal")
+    );
+    assert!(report.fact("result/md").starts_with("raid1 "), "{root}");
+}
+
+/// A controller that the UKI does not drive, and a file system that it does not read.
+#[test]
+fn lab_btrfs_on_an_extra_driver() {
+    let Some(stage) = Stage::new() else { return };
+    let disk = stage.storage.btrfs();
+    stage.extension(
+        "controller",
+        &["--kernel-module=vmw_pvscsi", "--kernel-module=sd_mod"],
+    );
+    stage.extension("btrfs", &["--recipe=btrfs"]);
+    let devices = format!(
+        "-device pvscsi,id=scsi -drive if=none,id=disk,format=raw,file={} -device scsi-hd,bus=scsi.0,drive=disk",
+        disk.display()
+    );
+    let report = stage.boot("LABEL=labroot / btrfs ro", &devices);
+    stage.assert_root(&report, "btrfs /dev/sda");
+}
+
+#[test]
+fn lab_lvm_on_iscsi_root() {
+    let Some(stage) = Stage::new() else { return };
+    let disk = stage.storage.lvm();
+    let target = servers::iscsi(&stage.room, &disk);
+    stage.extension("iscsi", &["--recipe=network", "--recipe=iscsi"]);
+    stage.extension("lvm", &["--recipe=lvm"]);
+    stage.credential(NETWORK.0, NETWORK.1);
+    stage.credential("iscsi.target", &target.credential);
+    let report = stage.boot("/dev/mapper/labgroup-root / ext4 ro", CARD);
+    stage.assert_root(&report, "ext4 /dev/mapper/labgroup-root");
+    assert_eq!(report.fact("result/iscsi"), servers::SESSION);
+}
+
+#[test]
+fn lab_btrfs_on_nbd_root_with_three_extensions() {
+    let Some(stage) = Stage::new() else { return };
+    let disk = stage.storage.btrfs();
+    let server = servers::nbd(&stage.room, &disk);
+    for name in ["network", "nbd", "btrfs"] {
+        stage.extension(name, &[&format!("--recipe={name}")]);
+    }
+    stage.credential(NETWORK.0, NETWORK.1);
+    stage.credential("nbd.target", &server.credential);
+    let report = stage.boot("/dev/nbd0 / btrfs ro", CARD);
+    stage.assert_root(&report, "btrfs /dev/nbd0");
+}
+
+fn drive(disk: &std::path::Path) -> String {
+    format!("-drive if=virtio,format=raw,file={}", disk.display())
+}
+
+/// A scene on the lab of the features.
+struct Stage {
+    scene: Scene<'static>,
+    features: Systemd,
+    room: Room,
+    storage: Storage,
+}
+
+impl Stage {
+    fn new() -> Option<Self> {
+        let features = Systemd::with_features()?;
+        let Some(lab) = setting("UKIKIT_FEATURE_LAB") else {
+            skip("features: no lab, tests/run --full makes one");
+            return None;
+        };
+        let lab: &'static PathBuf = Box::leak(Box::new(lab.into()));
+        let room = features.room();
+        let storage = Storage::new(&features, lab);
+        let scene = Scene::new(lab);
+        // The vendor's own command line has a root for the other tests.
+        scene.start_with("systemd.log_level=info");
+        Some(Self {
+            scene,
+            features,
+            room,
+            storage,
+        })
+    }
+
+    /// Makes an extension that goes with those that are there, and places it.
+    fn extension(&self, name: &str, source: &[&str]) {
+        let file = format!("{name}.sysext.raw");
+        let uki = self.scene.esp().join("EFI/Linux/vendor.efi");
+        let companions = self.scene.esp().join("EFI/Linux/vendor.efi.extra.d");
+        let mut build = ukikit();
+        build.args(["ext", "build", "--name", name]).args(source);
+        if companions.exists() {
+            build.arg("--beside").arg(&companions);
+        }
+        for (option, path) in [
+            ("uki", uki),
+            ("root", self.features.root().to_owned()),
+            ("private-key", vector("ddi/keys/rsa2048.key")),
+            ("certificate", vector("ddi/keys/rsa2048.crt")),
+            ("output", self.scene.path(&file)),
+        ] {
+            build.arg(format!("--{option}={}", path.display()));
+        }
+        succeed("ext build", build.output().unwrap());
+        let mut place = ukikit();
+        place.args(["esp", "place", "--uki=EFI/Linux/vendor.efi", "--esp"]);
+        place.arg(self.scene.esp()).arg(self.scene.path(&file));
+        succeed("esp place", place.output().unwrap());
+    }
+
+    /// Seals it to the machine and places it.
+    fn credential(&self, name: &str, content: &str) {
+        fs::write(self.scene.path(name), content).unwrap();
+        self.scene.encrypt(name);
+        self.scene.place(&[&format!("{name}.cred")]);
+    }
+
+    /// Boots with this line of fstab(5), the last fields left out, and these devices.
+    fn boot(&self, root: &str, devices: &str) -> Report {
+        let fstab = format!("{root},x-systemd.device-timeout=300s 0 0\n");
+        self.credential("fstab.extra", &fstab);
+        let machine = Machine {
+            lab: self.scene.lab.to_owned(),
+            esp: self.scene.esp(),
+            tpm: self.scene.tpm.path().to_owned(),
+            timeout: Duration::from_secs(900),
+        };
+        let devices: Vec<String> = devices.split(' ').map(ToOwned::to_owned).collect();
+        machine.boot_with(&devices)
+    }
+
+    /// The system on this root reported, and could read all of it.
+    fn assert_root(&self, report: &Report, root: &str) {
+        let shown = || {
+            format!(
+                "console:\n{}\njournal:\n{}",
+                report.console,
+                report.fact("journal")
+            )
+        };
+        assert_eq!(report.stage.as_deref(), Some("host"), "{}", shown());
+        let found = report.fact("result/root");
+        assert!(found.starts_with(root), "{found}\n{}", shown());
+    }
+}
