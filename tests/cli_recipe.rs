@@ -30,14 +30,26 @@ impl Room {
             "recipes/tool/tree/usr/lib/systemd/system/tool.service",
             UNIT,
         );
-        let archive = initrd(&[
+        let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/ddi/keys");
+        let certificate = fs::read(keys.join("rsa2048.crt")).unwrap();
+        room.write_uki(&[
             ("bin/sh", b"shell"),
             ("etc/os-release", b"ID=vendor\nVERSION_ID=1\n"),
             ("usr/bin/sh", b"shell"),
+            ("usr/bin/systemd-sysext", b""),
+            ("usr/lib/libcryptsetup.so.12", b""),
+            ("usr/lib/verity.d/signer.crt", &certificate),
         ]);
-        let uki = pe_file(&[(".linux", b"kernel"), (".initrd", &archive)]);
-        fs::write(room.0.path().join("vendor.efi"), uki).unwrap();
         room
+    }
+
+    fn write_uki(&self, files: &[(&str, &[u8])]) {
+        let uki = pe_file(&[
+            (".linux", b"kernel"),
+            (".initrd", &initrd(files)),
+            (".uname", b"6.1"),
+        ]);
+        fs::write(self.0.path().join("vendor.efi"), uki).unwrap();
     }
 
     fn write(&self, name: &str, content: &str) {
@@ -141,21 +153,6 @@ fn what_would_not_work_is_refused() {
     );
 }
 
-/// A UKI whose initrd tells what dracut made it of, and of a kernel.
-fn made_by_dracut(room: &Room) {
-    let archive = initrd(&[
-        ("etc/os-release", b"ID=vendor\nVERSION_ID=1\n"),
-        ("usr/lib/dracut/modules.txt", b"base\nsystemd\n"),
-        ("usr/lib/modules/6.1/modules.dep", b""),
-    ]);
-    let uki = pe_file(&[
-        (".linux", b"kernel"),
-        (".initrd", &archive),
-        (".uname", b"6.1"),
-    ]);
-    fs::write(room.0.path().join("vendor.efi"), uki).unwrap();
-}
-
 #[test]
 fn what_dracut_says_is_shown() {
     let room = Room::new();
@@ -174,7 +171,11 @@ fn what_dracut_says_is_shown() {
         "error: the base does not tell of which dracut modules it was made\n\n\
          hint: take the feature with --recipe=, or with --initrd= from an initrd that has it\n",
     );
-    made_by_dracut(&room);
+    room.write_uki(&[
+        ("etc/os-release", b"ID=vendor\nVERSION_ID=1\n"),
+        ("usr/lib/dracut/modules.txt", b"base\nsystemd\n"),
+        ("usr/lib/modules/6.1/modules.dep", b""),
+    ]);
     // It is told the modules of the base, then the others.
     refused(
         "--dracut=iscsi,nbd --dracut=lvm",
@@ -189,6 +190,40 @@ fn what_dracut_says_is_shown() {
          --output=tool.sysext.raw --dracut=iscsi --dracut-program=/nowhere/dracut",
     );
     assert_eq!(notes, "error: the program dracut is not installed\n");
+}
+
+/// As Fedora's image for virtual machines: all that merging takes, but nobody's certificate.
+#[test]
+fn what_the_base_lacks_is_told() {
+    let room = Room::new();
+    room.write_uki(&[
+        ("bin/sh", b"shell"),
+        (
+            "etc/os-release",
+            b"ID=fedora\nVERSION_ID=43\nVARIANT_ID=cloud\n",
+        ),
+        ("usr/bin/sh", b"shell"),
+        ("usr/bin/systemd-sysext", b""),
+        ("usr/lib64/libcryptsetup.so.12", b""),
+        ("usr/lib64/systemd/libsystemd-shared-258-1.fc43.so", b""),
+        (
+            "usr/lib/modules/6.1/modules.builtin",
+            b"kernel/drivers/block/loop.ko\n",
+        ),
+        ("usr/lib/modules/6.1/kernel/drivers/md/dm-verity.ko.xz", b""),
+        ("usr/lib/modules/6.1/kernel/fs/overlayfs/overlay.ko.xz", b""),
+    ]);
+    let (shown, notes, status) = room.build("--recipe=tool");
+    assert_eq!(
+        notes,
+        "warning: the base lacks the driver erofs, the file system of extensions; add it with dracut's --add-drivers=erofs\n\
+         warning: the base lacks a certificate in usr/lib/verity.d/*.crt: only images that the kernel's keyrings know are merged; \
+         put the signer's certificate there, or into a signed addon beside the UKI\n"
+    );
+    assert_eq!(status, 0);
+    for line in ["release    ID=fedora\n", "           VERSION_ID=43\n"] {
+        assert!(shown.contains(line), "{line:?} in {shown}");
+    }
 }
 
 #[test]

@@ -62,7 +62,7 @@ pub enum Action {
         /// The path in the extension.
         to: String,
     },
-    /// `systemd-tmpfiles` makes the directory.
+    /// `systemd-tmpfiles` makes the directory or link.
     Make,
     /// Nowhere.
     Drop {
@@ -124,6 +124,7 @@ impl Tree {
 pub fn adapt(content: &Tree, base: &Tree, facts: &Facts, name: &Name) -> Result<Adapted, Error> {
     let content = in_place(content, base)?;
     let mut adapting = Adapting {
+        content: &content,
         base,
         facts,
         adapted: Adapted {
@@ -211,6 +212,7 @@ fn same_bytes(one: &crate::Content, other: &crate::Content) -> Result<bool, Erro
 
 /// The work of [`adapt`] so far.
 struct Adapting<'a> {
+    content: &'a Tree,
     base: &'a Tree,
     facts: &'a Facts,
     adapted: Adapted,
@@ -225,7 +227,8 @@ impl Adapting<'_> {
         let to = String::from_utf8_lossy(path).into_owned();
         match rule {
             Rule::Keep => {
-                self.adapted.tree.insert(path, entry.clone())?;
+                let entry = self.straight(path, entry);
+                self.adapted.tree.insert(path, entry)?;
                 self.note(path, Action::Keep);
             }
             Rule::Index => self.take_index(path, entry)?,
@@ -235,6 +238,7 @@ impl Adapting<'_> {
                 self.adapted.tree.insert(&to, entry.clone())?;
                 self.note(path, Action::Move { to });
             }
+            Rule::Factory if matches!(entry.kind, Kind::Symlink(_)) => self.link(path, entry),
             Rule::Factory => {
                 self.tmpfiles.push(format!("C /{} - - - - -", escaped(&to)));
                 let to = format!("usr/share/factory/{to}");
@@ -245,6 +249,28 @@ impl Adapting<'_> {
             Rule::Refuse(what) => self.findings.add(Check::Base, to, what),
         }
         Ok(())
+    }
+
+    fn link(&mut self, path: &[u8], entry: &Entry) {
+        if let Kind::Symlink(target) = &entry.kind {
+            let [path, target] = [path, target].map(|text| escaped(&String::from_utf8_lossy(text)));
+            self.tmpfiles.push(format!("L /{path} - - - - {target}"));
+        }
+        self.note(path, Action::Make);
+    }
+
+    /// A link that leads through `etc`, as those of alternatives do, leads straight to its file: `etc` is not the
+    /// extension's, and what comes there by `systemd-tmpfiles` comes late.
+    fn straight(&self, path: &[u8], entry: &Entry) -> Entry {
+        let mut entry = entry.clone();
+        if let Kind::Symlink(target) = &mut entry.kind
+            && leads_to(path, target).starts_with(b"etc/")
+            && let Some(file) = self.content.resolve(path)
+            && !file.starts_with(b"etc/")
+        {
+            *target = [b"/", &file[..]].concat();
+        }
+        entry
     }
 
     /// The index of a base that has all of it serves every extension; else it is complete in each.
@@ -331,6 +357,22 @@ impl Adapting<'_> {
 
 /// Where dracut 112 reads the hooks of packages and extensions.
 const HOOKS: &str = "usr/lib/dracut/hooks";
+
+/// Where a link leads at first, without a look at other links.
+fn leads_to(link: &[u8], target: &[u8]) -> Vec<u8> {
+    let mut reached = match target.first() {
+        Some(b'/') => Vec::new(),
+        _ => parent(link).to_vec(),
+    };
+    for part in target.split(|&byte| byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => reached.truncate(parent(&reached).len()),
+            part => reached = join(&reached, part),
+        }
+    }
+    reached
+}
 
 /// A path for tmpfiles.d: blanks and specifiers mean something there.
 fn escaped(path: &str) -> String {

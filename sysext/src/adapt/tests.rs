@@ -142,6 +142,47 @@ fn state_directories_and_configuration_come_by_tmpfiles() {
 }
 
 #[test]
+fn links_do_not_depend_on_what_tmpfiles_makes() {
+    let content = tree(&[
+        ("usr/bin/mawk", Entry::file("awk")),
+        ("usr/bin/awk", Entry::symlink("../../etc/alternatives/awk")),
+        ("etc/alternatives/awk", Entry::symlink("../../usr/bin/mawk")),
+        ("usr/bin/other", Entry::symlink("mawk")),
+    ]);
+    let base = base();
+    let facts = Facts::of(&base).unwrap();
+    let adapted = adapt(&content, &base, &facts, &"demo".parse().unwrap()).unwrap();
+    let steps: Vec<_> = adapted.steps.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        steps,
+        [
+            "make  etc/alternatives/awk, by systemd-tmpfiles",
+            "keep  usr/bin/awk",
+            "keep  usr/bin/mawk",
+            "keep  usr/bin/other",
+        ]
+    );
+    let target = |path: &str| match &adapted.tree.get(path).unwrap().kind {
+        Kind::Symlink(target) => String::from_utf8(target.clone()).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(target("usr/bin/awk"), "/usr/bin/mawk");
+    assert_eq!(target("usr/bin/other"), "mawk");
+    let Kind::File(lines) = &adapted
+        .tree
+        .get("usr/lib/tmpfiles.d/ukikit-demo.conf")
+        .unwrap()
+        .kind
+    else {
+        panic!("not a file")
+    };
+    assert_eq!(
+        String::from_utf8(lines.read(1000).unwrap()).unwrap(),
+        "L /etc/alternatives/awk - - - - ../../usr/bin/mawk\n"
+    );
+}
+
+#[test]
 fn hooks_do_not_hide_those_of_an_old_base() {
     let mut old = base();
     old.insert(

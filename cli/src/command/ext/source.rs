@@ -116,6 +116,12 @@ impl Source {
         self.tell_needs(&features, out);
         check(&taken, initrd)?;
         tell_firmware(&taken.tree, initrd, out)?;
+        for lack in initrd.facts.lacks() {
+            out.warning(format_args!(
+                "the base lacks {}; {}",
+                lack.what, lack.remedy
+            ));
+        }
         Ok(taken)
     }
 
