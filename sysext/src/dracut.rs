@@ -6,7 +6,7 @@
 //! ```
 //!
 //! dracut runs as whoever calls. In a system that is not this one it runs behind chroot(1), in name spaces of its own
-//! that unshare(1) makes: root there is nobody special here.
+//! that unshare(1) makes, and is not root: it would try to keep owners that nobody may give there.
 
 use std::io;
 use std::path::Path;
@@ -39,7 +39,7 @@ const ENTER: &str = r#"
     shift 2
     for place in dev proc sys; do mount --rbind "/$place" "$root/$place"; done
     mount --bind "$work" "$root/tmp"
-    exec chroot "$root" "$@"
+    exec unshare --map-user=1000 --map-group=1000 --keep-caps chroot "$root" "$@"
 "#;
 
 /// One run of dracut.
