@@ -189,8 +189,9 @@ pub(crate) fn same(one: &Entry, other: &Entry) -> Result<bool, Error> {
         }
         _ => false,
     };
-    // dracut takes write permission away, packages do not: only who may run it matters.
-    Ok(alike && one.mode & 0o6111 == other.mode & 0o6111)
+    // dracut takes write permission away, packages do not; and run by somebody it takes away what makes mount(8) root's,
+    // which means nothing where all are root. Only who may run it matters.
+    Ok(alike && one.mode & 0o111 == other.mode & 0o111)
 }
 
 fn same_bytes(one: &crate::Content, other: &crate::Content) -> Result<bool, Error> {
