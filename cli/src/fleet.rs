@@ -12,6 +12,7 @@
 mod encrypt;
 mod entry;
 mod file;
+mod forget;
 mod host;
 mod policy;
 mod record;
@@ -22,6 +23,7 @@ mod value;
 
 pub use encrypt::{Run, Shard};
 pub use file::Fleet;
+pub use forget::{Forgotten, forget};
 pub use record::{FingerprintKey, HostRecord, SealedCredential};
 pub use status::{Carrier, Carriers, Standing, Status, carriers, status};
 pub use store::{Sealer, Store};

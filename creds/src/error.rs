@@ -161,7 +161,7 @@ pub enum Error {
     #[error("the TPM's endorsement hierarchy has a password, which we cannot give")]
     EndorsementLocked,
     /// A challenge, or the answer to one, that contradicts itself or lacks something.
-    #[error("challenge or answer, `{member}`: {reason}")]
+    #[error("challenge or answer{}: {reason}", at(member))]
     Challenge {
         /// Member of the JSON object.
         member: String,
@@ -177,9 +177,9 @@ pub enum Error {
         reason: &'static str,
     },
     /// A host identity that contradicts itself or lacks something.
-    #[error("host identity, `{member}`: {reason}")]
+    #[error("host identity{}: {reason}", at(member))]
     Identity {
-        /// Member of the JSON object.
+        /// Member of the JSON object; empty when the file is no such object.
         member: String,
         /// What is wrong with it.
         reason: String,
@@ -263,4 +263,13 @@ pub enum Error {
         /// The rule it breaks.
         reason: &'static str,
     },
+}
+
+/// Where in a JSON object; nowhere when the file is none.
+fn at(member: &str) -> String {
+    if member.is_empty() {
+        String::new()
+    } else {
+        format!(", `{member}`")
+    }
 }

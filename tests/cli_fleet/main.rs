@@ -386,14 +386,18 @@ fn status_find_and_forget() {
     assert_eq!(found["hosts"][0]["carries"], "unwanted");
 
     let before = room.files("out");
-    assert_eq!(
-        text(&room.fleet("forget db1 --output=out --dry-run").stderr),
-        "db1: 2 credentials to remove\n"
+    assert_done(
+        &room.fleet("forget db1 --output=out --dry-run"),
+        "db1: 2 credentials to remove\n",
+    );
+    assert_failed(
+        &room.fleet("forget db1 db2 --output=out"),
+        "error: `out` has no host \"db2\"\n",
     );
     assert_eq!(room.files("out"), before);
-    assert_eq!(
-        text(&room.fleet("forget db1 --output=out").stderr),
-        "db1: 2 credentials removed\n"
+    assert_done(
+        &room.fleet("forget db1 db1 --output=out --json=short"),
+        "{\"schema\":1,\"applied\":true,\"hosts\":[{\"host\":\"db1\",\"credentials\":2}]}\n",
     );
     assert!(!room.path("out/db1").exists());
     assert_failed(

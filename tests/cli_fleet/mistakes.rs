@@ -41,7 +41,7 @@ fn what_is_wrong_is_said_before_anything_is_written() {
         ),
         (
             "[[host]]\nname = \"x\"\nidentity = \"secrets/fstab\"\n".to_owned(),
-            "FLEET.toml:2: host x: cannot use `secrets/fstab`: host identity, ``: expected value at line 1 column 1",
+            "FLEET.toml:2: host x: cannot use `secrets/fstab`: host identity: expected value at line 1 column 1",
         ),
         (
             format!("{credential}{credential}{host}"),

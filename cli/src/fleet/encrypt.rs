@@ -90,10 +90,16 @@ impl Run<'_> {
     /// Without `keep_going` nothing is written before every host was found sound, as far as that shows without running
     /// programs; and no further host is begun after one has failed.
     ///
+    /// `done` is called after each host, on the thread that did it.
+    ///
     /// # Errors
     ///
     /// What concerns all hosts. Those of single hosts are in [`Summary::errors`].
-    pub fn encrypt(&self, rng: &(impl CryptoRng + Clone + Sync)) -> Result<Summary> {
+    pub fn encrypt(
+        &self,
+        rng: &(impl CryptoRng + Clone + Sync),
+        done: &(impl Fn() + Sync),
+    ) -> Result<Summary> {
         let hosts = self.hosts()?;
         let mut summary = if let Some(error) = self.first_unsound(&hosts) {
             Summary {
@@ -101,7 +107,7 @@ impl Run<'_> {
                 ..Summary::default()
             }
         } else {
-            self.encrypt_hosts(&hosts, rng)?
+            self.encrypt_hosts(&hosts, rng, done)?
         };
         summary.applied = !self.dry_run;
         summary.not_begun = hosts.len() - summary.hosts - summary.errors.len();
@@ -112,6 +118,7 @@ impl Run<'_> {
         &self,
         hosts: &[&Host],
         rng: &(impl CryptoRng + Clone + Sync),
+        done: &(impl Fn() + Sync),
     ) -> Result<Summary> {
         let log = if self.dry_run {
             None
@@ -123,14 +130,15 @@ impl Run<'_> {
             if stop.load(Ordering::Relaxed) {
                 return Summary::default();
             }
-            self.encrypt_host(host, log.as_ref(), &mut rng.clone())
-                .unwrap_or_else(|error| {
-                    stop.store(!self.keep_going, Ordering::Relaxed);
-                    Summary {
-                        errors: vec![error],
-                        ..Summary::default()
-                    }
-                })
+            let summary = self.encrypt_host(host, log.as_ref(), &mut rng.clone());
+            done();
+            summary.unwrap_or_else(|error| {
+                stop.store(!self.keep_going, Ordering::Relaxed);
+                Summary {
+                    errors: vec![error],
+                    ..Summary::default()
+                }
+            })
         };
         let summary = hosts
             .par_iter()
@@ -142,7 +150,12 @@ impl Run<'_> {
         Ok(summary)
     }
 
-    fn hosts(&self) -> Result<Vec<&Host>> {
+    /// The hosts of the run: those of its shard that `only` names.
+    ///
+    /// # Errors
+    ///
+    /// When the fleet has no host that `only` names.
+    pub fn hosts(&self) -> Result<Vec<&Host>> {
         let only: Vec<&Host> = self
             .only
             .iter()

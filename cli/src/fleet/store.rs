@@ -115,31 +115,33 @@ impl Store {
         Ok(hosts)
     }
 
-    /// Takes a host out, its tree and its record, or only looks; returns how many credentials it had.
+    /// How many credentials the record of `host` names; a damaged record names none.
     ///
     /// # Errors
     ///
-    /// When there is no such host, or something cannot be removed.
-    pub fn forget(&self, host: &str, dry_run: bool) -> Result<usize> {
-        let record = self.record_path(host);
-        if host.contains('/') || !record.exists() {
+    /// When there is no such host, or its record cannot be read.
+    pub(super) fn count(&self, host: &str) -> Result<usize> {
+        if host.contains('/') || !self.record_path(host).exists() {
             bail!("`{}` has no host {host:?}", self.root.display());
         }
-        let credentials = self
-            .record(host)?
-            .map_or(0, |record| record.credentials.len());
-        if dry_run {
-            return Ok(credentials);
-        }
+        let record = self.record(host)?;
+        Ok(record.map_or(0, |record| record.credentials.len()))
+    }
+
+    /// Takes a host out: its tree, what was on its way, and its record.
+    ///
+    /// # Errors
+    ///
+    /// When something cannot be removed.
+    pub(super) fn remove_host(&self, host: &str) -> Result<()> {
+        let record = self.record_path(host);
         let tree = self.root.join(host);
         // The record last: an interrupted removal can be repeated.
         absent_is_fine(fs::remove_dir_all(&tree))
             .with_context(|| format!("cannot remove `{}`", tree.display()))?;
         absent_is_fine(fs::remove_file(self.state("tmp").join(host)))?;
         absent_is_fine(fs::remove_dir_all(self.state("trees").join(host)))?;
-        fs::remove_file(&record)
-            .with_context(|| format!("cannot remove `{}`", record.display()))?;
-        Ok(credentials)
+        fs::remove_file(&record).with_context(|| format!("cannot remove `{}`", record.display()))
     }
 
     /// Whether the file of `sealed` stands in the tree as it was written.

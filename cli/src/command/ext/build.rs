@@ -124,7 +124,7 @@ impl Contents {
     ) -> Result<Built<'a>> {
         let started = Instant::now();
         let content_size = plan.tree.content_size();
-        let mut progress = Progress::new(content_size);
+        let progress = Progress::bytes(content_size);
         let mut progress = |read| progress.add(read);
         let report = if self.dry_run {
             // What is written and forgotten has the same size and hash.

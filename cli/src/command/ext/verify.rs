@@ -135,7 +135,7 @@ impl Verify {
             return Ok(None);
         };
         let tree = Tree::read(directory)?;
-        let mut progress = Progress::new(tree.content_size());
+        let progress = Progress::bytes(tree.content_size());
         // The partition says for which machine it is; the data does not.
         let mut plan = Plan::new(name.parse()?, Architecture::ALL[0], tree);
         plan.class = class;

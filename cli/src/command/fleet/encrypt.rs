@@ -10,6 +10,7 @@ use ukikit_creds::Timestamp;
 
 use super::{Directory, Secrets, State};
 use crate::output::{Json, Output};
+use crate::progress::Progress;
 use crate::system;
 
 #[derive(Debug, Args)]
@@ -55,7 +56,9 @@ impl Encrypt {
             keep_going: self.keep_going,
             dry_run: self.dry_run,
         };
-        let summary = run.encrypt(&system::random())?;
+        let progress = Progress::hosts(run.hosts()?.len());
+        let summary = run.encrypt(&system::random(), &|| progress.add(1))?;
+        drop(progress);
         for error in &summary.errors {
             out.error(error);
         }

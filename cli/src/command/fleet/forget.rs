@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
+use ukikit::fleet::forget;
 
 use super::Directory;
-use crate::output::Output;
+use crate::output::{Json, Output};
 
 #[derive(Debug, Args)]
 pub(crate) struct Forget {
@@ -18,18 +19,15 @@ pub(crate) struct Forget {
     /// Say what would go, and remove nothing
     #[arg(long)]
     dry_run: bool,
+    /// Print what went as JSON
+    #[arg(long, value_enum, value_name = "FORM", default_value_t)]
+    json: Json,
 }
 
 impl Forget {
     pub(crate) fn run(self, out: &mut Output) -> Result<ExitCode> {
-        let store = self.directory.open();
-        for host in &self.hosts {
-            let removed = store.forget(host, self.dry_run)?;
-            out.note(format_args!(
-                "{host}: {removed} credentials {}",
-                if self.dry_run { "to remove" } else { "removed" }
-            ));
-        }
+        let forgotten = forget(&self.directory.open(), &self.hosts, self.dry_run)?;
+        out.show(&forgotten, self.json)?;
         Ok(ExitCode::SUCCESS)
     }
 }
