@@ -4,8 +4,9 @@
 //! tree ─ tar ─ pipe ─ mksquashfs ─ unnamed temporary file ─ output
 //! ```
 //!
-//! Names, link targets and extended attributes stand in records of POSIX.1-2001 before each header, which take
-//! any bytes; the header has the numbers.
+//! Names, hard links and extended attributes stand in records of POSIX.1-2001 before each header, which take any bytes; the
+//! header has the numbers. mksquashfs 4.5.1 takes the leading slash off a symbolic link's target in such a record, so targets
+//! stand in GNU tar's record for long ones, whatever their length.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -115,7 +116,12 @@ fn arguments(tree: &Tree, options: &Options) -> Result<Vec<String>, Error> {
         root.gid,
         time(root)
     );
-    Ok(text.split(' ').map(str::to_owned).collect())
+    let mut words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+    // Before 4.6 it takes no time for the root directory from an archive, but for all files together.
+    if tree.iter().all(|(_, entry)| time(entry) == time(root)) {
+        words.extend(["-all-time".to_owned(), time(root).to_string()]);
+    }
+    Ok(words)
 }
 
 /// squashfs has 32 bits for it.
@@ -185,7 +191,7 @@ fn append(
             read.and(written.map_err(Error::write))?;
             return reader.finish();
         }
-        Kind::Symlink(target) => records.push(("linkpath".to_owned(), target)),
+        Kind::Symlink(target) => put_target(archive, target).map_err(Error::write)?,
         Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor } => {
             let set = header.set_device_major(*major);
             set.and(header.set_device_minor(*minor))
@@ -194,6 +200,15 @@ fn append(
         Kind::Directory | Kind::Fifo => {}
     }
     put(archive, &records, &mut header, io::empty()).map_err(Error::write)
+}
+
+/// The target of the symbolic link that comes next.
+fn put_target(archive: &mut Builder<impl Write>, target: &[u8]) -> io::Result<()> {
+    let content = [target, &[0]].concat();
+    let mut header = header(EntryType::GNULongLink, 0o644);
+    header.set_size(content.len() as u64);
+    header.set_cksum();
+    archive.append(&header, &content[..])
 }
 
 fn put(
@@ -321,9 +336,14 @@ mod tests {
         ] {
             assert_eq!(
                 of(&tree, compression).unwrap(),
-                format!("{usual} {expected}")
+                format!("{usual} {expected} -all-time 9")
             );
         }
+        tree.insert("file", Entry::file("text")).unwrap();
+        assert_eq!(
+            of(&tree, Compression::LZ4).unwrap(),
+            format!("{usual} -comp lz4 -Xhc")
+        );
     }
 
     #[test]
