@@ -137,12 +137,7 @@ impl PeSignature {
         trusted: &'a Certificates,
     ) -> Result<&'a Certificate, Error> {
         let signed = SignedData::from_der(&self.0).map_err(refused)?;
-        let Some(content) = signed.content().filter(|content| content.is(INDIRECT_DATA)) else {
-            return Err(refused("is not over a PE file"));
-        };
-        if !content.to_der()?.ends_with(&[DIGEST_INFO, digest].concat()) {
-            return Err(refused("is over another file, or not with SHA-256"));
-        }
+        let content = content_over(&signed, digest)?;
         let mut signers = signed.signers();
         let count = signers.len();
         let (Some(signer), 1) = (signers.next(), count) else {
@@ -160,6 +155,11 @@ impl PeSignature {
         Err(refused(format!("is not by the key of `{subject}`")))
     }
 
+    /// Whether it is over a file of this Authenticode digest, whoever made it.
+    pub fn is_over(&self, digest: &[u8]) -> bool {
+        SignedData::from_der(&self.0).is_ok_and(|signed| content_over(&signed, digest).is_ok())
+    }
+
     /// Who signed, as it claims: issuer and serial number; and the certificates inside that can be read.
     ///
     /// # Errors
@@ -170,6 +170,18 @@ impl PeSignature {
         let signers = signed.signers().map(|signer| signer.to_string()).collect();
         Ok((signers, signed.certificates().collect()))
     }
+}
+
+/// What was signed, if that is a PE file of this digest.
+fn content_over(signed: &SignedData, digest: &[u8]) -> Result<Content, Error> {
+    let content = signed
+        .content()
+        .filter(|content| content.is(INDIRECT_DATA))
+        .ok_or_else(|| refused("is not over a PE file"))?;
+    if !content.to_der()?.ends_with(&[DIGEST_INFO, digest].concat()) {
+        return Err(refused("is over another file, or not with SHA-256"));
+    }
+    Ok(content)
 }
 
 fn refused(what: impl Into<String>) -> Error {

@@ -16,6 +16,8 @@ use std::ffi::OsStr;
 pub use addon::{Addon, AddonVerdict};
 pub use measured::{Event, Measurement};
 
+use ukikit_signing::Certificates;
+
 use crate::{Archive, ArchiveKind, Error, Kind, Target, Uki, UkiPath};
 
 /// A file of the ESP and all of its bytes.
@@ -124,7 +126,7 @@ fn taken(files: &[File], kind: Kind) -> Vec<&File> {
 }
 
 /// What the boot loader passes to the UKI, and what the firmware enforces.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Start {
     /// The profile chosen, 0 for the first.
@@ -134,6 +136,9 @@ pub struct Start {
     /// Whether the firmware enforces Secure Boot: a UKI with a command line of its own then drops another, and addons
     /// have to be signed.
     pub secure_boot: bool,
+    /// The signers whom the firmware's db or shim's list of keys has, by their own certificates. Empty: not known, and with
+    /// Secure Boot every signature over the addon counts.
+    pub db: Certificates,
     /// The `.uname` of a UKI that is not there yet.
     pub uname: Option<String>,
 }

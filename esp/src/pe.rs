@@ -12,10 +12,10 @@ mod writer;
 
 use object::endian::LittleEndian as LE;
 use object::pe::{
-    IMAGE_DIRECTORY_ENTRY_SECURITY, IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_MACHINE_ARM64,
-    IMAGE_FILE_MACHINE_ARMNT, IMAGE_FILE_MACHINE_I386, IMAGE_FILE_MACHINE_RISCV64,
-    IMAGE_NT_OPTIONAL_HDR32_MAGIC, IMAGE_NT_OPTIONAL_HDR64_MAGIC, ImageDosHeader, ImageNtHeaders32,
-    ImageNtHeaders64, ImageSectionHeader, Machine,
+    IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_MACHINE_ARM64, IMAGE_FILE_MACHINE_ARMNT,
+    IMAGE_FILE_MACHINE_I386, IMAGE_FILE_MACHINE_RISCV64, IMAGE_NT_OPTIONAL_HDR32_MAGIC,
+    IMAGE_NT_OPTIONAL_HDR64_MAGIC, ImageDosHeader, ImageNtHeaders32, ImageNtHeaders64,
+    ImageSectionHeader, Machine,
 };
 use object::read::pe::{ImageNtHeaders, SectionTable, optional_header_magic};
 use serde::Serialize;
@@ -92,7 +92,6 @@ impl Architecture {
 #[derive(Debug, Clone)]
 pub struct Pe<'a> {
     machine: Machine,
-    signed: bool,
     /// In the order of the table.
     sections: Vec<Section<'a>>,
 }
@@ -140,16 +139,13 @@ impl<'a> Pe<'a> {
             .map_err(|_| FormatError::new(0_u64, "this is not a PE file"))?
             .nt_headers_offset();
         let mut end = u64::from(start);
-        let (headers, directories) = Headers::parse(file, &mut end)
+        let (headers, _) = Headers::parse(file, &mut end)
             .map_err(|_| FormatError::new(start, "the PE headers are damaged"))?;
         let table = headers
             .sections(file, end)
             .map_err(|_| FormatError::new(end, "the section table is cut off"))?;
         Ok(Self {
             machine: headers.file_header().machine.get(LE),
-            signed: directories
-                .get(IMAGE_DIRECTORY_ENTRY_SECURITY)
-                .is_some_and(|directory| directory.size.get(LE) != 0),
             sections: sections(file, table)?,
         })
     }
@@ -218,11 +214,6 @@ impl<'a> Pe<'a> {
     /// The processor it is made for, `None` if systemd has no word for it.
     pub fn architecture(&self) -> Option<Architecture> {
         Architecture::of(self.machine)
-    }
-
-    /// Whether it carries a signature, whoever's and good or not.
-    pub fn is_signed(&self) -> bool {
-        self.signed
     }
 }
 

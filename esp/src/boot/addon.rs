@@ -3,9 +3,10 @@
 use std::fmt;
 
 use serde::Serialize;
+use ukikit_signing::Certificates;
 
 use super::{File, Start, command_line};
-use crate::Pe;
+use crate::{Pe, SignablePe};
 
 /// One addon and what the stub makes of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,10 @@ pub enum AddonVerdict {
     Useless,
     /// Secure Boot wants a signature, and there is none.
     Unsigned,
+    /// What is signed is another file: this one was changed.
+    Changed,
+    /// No signature is by a certificate of db.
+    Untrusted,
 }
 
 impl fmt::Display for AddonVerdict {
@@ -53,6 +58,8 @@ impl fmt::Display for AddonVerdict {
             Self::Uki => "it has a .linux section, so it is a UKI",
             Self::Useless => "it has none of .cmdline, .dtb, .dtbauto, .initrd and .ucode",
             Self::Unsigned => "it is not signed, which Secure Boot requires",
+            Self::Changed => "it was changed after it was signed",
+            Self::Untrusted => "no given certificate of db is its signer's",
         })
     }
 }
@@ -77,7 +84,14 @@ fn addon(file: &File, uname: Option<&[u8]>, start: &Start) -> Addon {
     let Ok(pe) = Pe::parse(&file.content) else {
         return addon;
     };
-    addon.verdict = verdict(&pe, uname, start);
+    addon.verdict = if start.secure_boot {
+        signature(&file.content, &start.db)
+    } else {
+        AddonVerdict::Taken
+    };
+    if addon.verdict == AddonVerdict::Taken {
+        addon.verdict = sections(&pe, uname);
+    }
     if addon.verdict == AddonVerdict::Taken {
         let section = |name| pe.section_anywhere(name).map(<[u8]>::to_vec);
         addon.command_line = section(".cmdline").map(|text| command_line::of_section(&text));
@@ -90,15 +104,40 @@ fn addon(file: &File, uname: Option<&[u8]>, start: &Start) -> Addon {
 
 const USEFUL: [&str; 5] = [".cmdline", ".dtb", ".dtbauto", ".initrd", ".ucode"];
 
-fn verdict(pe: &Pe<'_>, uname: Option<&[u8]>, start: &Start) -> AddonVerdict {
+/// What the firmware says of the file. It follows chains, too; here the certificate must be the signer's own.
+fn signature(file: &[u8], db: &Certificates) -> AddonVerdict {
+    // What has no room for a signature has none.
+    let Ok(image) = SignablePe::parse(file) else {
+        return AddonVerdict::Unsigned;
+    };
+    let Ok(digest) = image.digest(None) else {
+        return AddonVerdict::Unsigned;
+    };
+    let digest = digest.as_bytes();
+    let mut fitting = image
+        .signatures()
+        .iter()
+        .filter(|signature| signature.is_over(digest))
+        .peekable();
+    if image.signatures().is_empty() {
+        AddonVerdict::Unsigned
+    } else if fitting.peek().is_none() {
+        AddonVerdict::Changed
+    } else if db.iter().next().is_some() && fitting.all(|one| one.check(digest, db).is_err()) {
+        AddonVerdict::Untrusted
+    } else {
+        AddonVerdict::Taken
+    }
+}
+
+/// What the stub says of it.
+fn sections(pe: &Pe<'_>, uname: Option<&[u8]>) -> AddonVerdict {
     let has = |name| pe.section_anywhere(name).is_some();
     let other_kernel = match (uname, pe.section_anywhere(".uname")) {
         (Some(ours), Some(theirs)) => !same_up_to(ours, theirs),
         _ => false,
     };
-    if start.secure_boot && !pe.is_signed() {
-        AddonVerdict::Unsigned
-    } else if !USEFUL.iter().any(|name| has(name)) {
+    if !USEFUL.iter().any(|name| has(name)) {
         AddonVerdict::Useless
     } else if has(".linux") {
         AddonVerdict::Uki

@@ -80,6 +80,7 @@ fn every_recorded_boot_comes_out_as_it_did() {
             profile: u32::try_from(vector["profile"].as_u64().unwrap()).unwrap(),
             options: vector["cmdline"].as_str().map(str::to_owned),
             secure_boot: false,
+            db: Certificates::default(),
             uname: vector["uname"].as_str().map(str::to_owned),
         };
         let boot = Boot::new(None, &files, &start).unwrap();
