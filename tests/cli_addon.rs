@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use support::uki::pe_file;
-use support::{succeed, text, ukikit};
+use support::{succeed, text, ukikit, vector};
 use tempfile::TempDir;
 use ukikit_sysext::{Entry, Tree, initrd};
 
@@ -162,6 +162,61 @@ fn told_before_the_stub_says_nothing() {
     assert_eq!(
         text(&verdict.stdout),
         "feature.addon.efi: the directory `/lib` would replace a symbolic link of the initrd\n"
+    );
+}
+
+/// Signed as it is made, and judged by the keys that the firmware has.
+#[test]
+fn signed_for_secure_boot() {
+    let bench = Bench::new();
+    let key = |name: &str| vector(&format!("ddi/keys/{name}")).display().to_string();
+    let signing = format!(
+        "--secureboot-private-key={} --secureboot-certificate={}",
+        key("rsa2048.key"),
+        key("rsa2048.crt")
+    );
+    let build = format!("{BUILD} --cmdline=quiet {signing}");
+    bench.run(&build);
+    let signed = fs::read(bench.path("feature.addon.efi")).unwrap();
+    bench.run(&build);
+    assert!(fs::read(bench.path("feature.addon.efi")).unwrap() == signed);
+    let verify = |db: &str| {
+        let arguments = format!("addon verify --db={} feature.addon.efi", key(db));
+        let output = bench.command(&arguments).output().unwrap();
+        (output.status.code(), text(&output.stdout))
+    };
+    assert_eq!(
+        verify("rsa2048.crt"),
+        (
+            Some(0),
+            "feature.addon.efi: good, signed by CN=ddi test vector a rsa2048\n".to_owned()
+        )
+    );
+    let (code, said) = verify("p256.crt");
+    assert_eq!(code, Some(1));
+    assert!(
+        said.ends_with(", which is no trusted certificate\n"),
+        "{said}"
+    );
+    let at = signed.windows(5).position(|bytes| bytes == b"quiet");
+    let mut changed = signed.clone();
+    changed[at.unwrap()] = b'Q';
+    fs::write(bench.path("feature.addon.efi"), changed).unwrap();
+    assert_eq!(
+        verify("rsa2048.crt"),
+        (
+            Some(1),
+            "feature.addon.efi: the signature is over another file, or not with SHA-256\n"
+                .to_owned()
+        )
+    );
+    bench.run(&format!("{BUILD} --cmdline=quiet"));
+    assert_eq!(
+        verify("rsa2048.crt"),
+        (
+            Some(1),
+            "feature.addon.efi: it is not signed, which Secure Boot requires\n".to_owned()
+        )
     );
 }
 

@@ -122,6 +122,33 @@ fn status_says_why() {
     }
 }
 
+/// With Secure Boot on an addon counts that is signed by a key of db, and as it was signed.
+#[test]
+fn addons_are_signed_as_they_are_made() {
+    let bench = Bench::new();
+    bench.run(
+        "trust add --esp=esp --uki=EFI/Linux/vendor.efi --secureboot-private-key=KEYS/rsa2048.key \
+         --secureboot-certificate=KEYS/rsa2048.crt KEYS/p256.crt",
+    );
+    let status = |db: &str| {
+        let verb = "trust status --esp=esp --uki=EFI/Linux/vendor.efi --secure-boot";
+        let shown = bench.run(&format!("{verb}{db}"));
+        let line = shown.lines().find(|line| line.starts_with("addon "));
+        line.unwrap().to_owned()
+    };
+    let addon = |what: &str| format!("addon        {OWN}: {what}");
+    assert_eq!(status(""), addon("taken"));
+    assert_eq!(status(" --db=KEYS/rsa2048.crt"), addon("taken"));
+    let untrusted = addon("no given certificate of db is its signer's");
+    assert_eq!(status(" --db=KEYS/p256.crt"), untrusted);
+    let path = bench.path("esp").join(OWN);
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.windows(8).position(|bytes| bytes == b"verity.d");
+    bytes[at.unwrap()] = b'V';
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(status(""), addon("it was changed after it was signed"));
+}
+
 /// The admin's approval of a kernel, and of the extensions beside it.
 #[test]
 fn a_kernel_is_approved() {

@@ -67,7 +67,9 @@ pub(super) fn addon_ignored(subject: &Subject<'_>) -> Vec<Found> {
             let reason = format!("the stub ignores this addon: {}", addon.verdict);
             let remedy = match addon.verdict {
                 AddonVerdict::OtherKernel => "use the addon that was made for this UKI's kernel",
-                AddonVerdict::Unsigned => "sign it with a key that the firmware or shim knows",
+                AddonVerdict::Unsigned | AddonVerdict::Changed | AddonVerdict::Untrusted => {
+                    "sign it with a key that the firmware or shim knows"
+                }
                 _ => "make the addon anew",
             };
             Found::new(&addon.path, reason, remedy)

@@ -4,6 +4,7 @@ mod build;
 mod fit;
 mod inspect;
 pub(crate) mod output;
+pub(crate) mod signing;
 mod verify;
 
 use std::path::Path;

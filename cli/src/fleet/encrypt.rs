@@ -150,12 +150,16 @@ impl Run<'_> {
         Ok(summary)
     }
 
-    /// The hosts of the run: those of its shard that `only` names.
+    /// How many hosts the run has: those of its shard that `only` names.
     ///
     /// # Errors
     ///
     /// When the fleet has no host that `only` names.
-    pub fn hosts(&self) -> Result<Vec<&Host>> {
+    pub fn host_count(&self) -> Result<usize> {
+        Ok(self.hosts()?.len())
+    }
+
+    fn hosts(&self) -> Result<Vec<&Host>> {
         let only: Vec<&Host> = self
             .only
             .iter()

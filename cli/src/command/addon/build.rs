@@ -9,6 +9,7 @@ use ukikit_esp::{AddonImage, AddonTarget, Architecture, Sbat, Uki, check_addon};
 use ukikit_sysext::{Tree, initrd, is_portable_xattr};
 
 use super::output::{Made, name_of, write};
+use super::signing::SecureBoot;
 use super::{fit, read_pe, usable};
 use crate::file;
 use crate::output::{Json, Output, with_hint};
@@ -54,6 +55,8 @@ pub(crate) struct Build {
     /// More rows for .sbat; `@FILE` reads them from a file
     #[arg(long, value_name = "ROWS|@FILE")]
     sbat: Option<String>,
+    #[command(flatten)]
+    secure_boot: SecureBoot,
     /// Do everything but write the addon
     #[arg(long)]
     dry_run: bool,
@@ -99,6 +102,7 @@ impl Build {
                 bail!("the UKI would not use the addon: {refusal}");
             }
         }
+        let bytes = self.secure_boot.sign(bytes, out)?;
         if !self.dry_run {
             write(&self.output, &bytes)?;
         }

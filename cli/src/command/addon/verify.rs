@@ -7,10 +7,12 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
-use ukikit_esp::{AddonFinding, AddonImage, AddonTarget, Name, Uki, check_addon};
+use ukikit_esp::{AddonFinding, AddonImage, AddonTarget, Name, SignablePe, Uki, check_addon};
+use ukikit_signing::Certificates;
 use ukikit_sysext::initrd;
 
 use super::{SCHEMA, fit, read_pe, usable};
+use crate::command::ext::read_certificate;
 use crate::output::{Json, Output};
 
 #[derive(Debug, Args)]
@@ -20,6 +22,10 @@ pub(crate) struct Verify {
     /// The UKI it is to lie beside: its architecture, kernel, stub and initrd
     #[arg(long, value_name = "FILE")]
     uki: Option<PathBuf>,
+    /// A certificate in the firmware's db or shim's list of keys, PEM; may be given several times. One of the signatures must be
+    /// by one of them, the signer's own
+    #[arg(long, value_name = "CERT")]
+    db: Vec<PathBuf>,
     /// How to print the verdict
     #[arg(long, value_name = "FORM", default_value = "off")]
     json: Json,
@@ -40,12 +46,21 @@ impl Verify {
             schema: SCHEMA,
             addon: &self.addon,
             accepted: true,
+            signed_by: None,
             findings: check_addon(&bytes, &target)
                 .iter()
                 .map(Finding::from)
                 .collect(),
         };
         verdict.findings.extend(check_name(&self.addon));
+        if !self.db.is_empty() {
+            match self.signer(&bytes)? {
+                Ok(signer) => verdict.signed_by = Some(signer),
+                Err(reasons) => verdict
+                    .findings
+                    .extend(reasons.into_iter().map(Finding::refusal)),
+            }
+        }
         if verdict.findings.iter().all(|finding| !finding.refusal) {
             verdict
                 .findings
@@ -58,6 +73,30 @@ impl Verify {
         } else {
             ExitCode::FAILURE
         })
+    }
+}
+
+impl Verify {
+    /// Who signed it, or what is wrong with each of its signatures.
+    fn signer(&self, addon: &[u8]) -> Result<Result<String, Vec<String>>> {
+        let db = self.db.iter().map(|path| read_certificate(path));
+        let db = Certificates::new(db.collect::<Result<Vec<_>>>()?);
+        let image = match SignablePe::parse(addon) {
+            Ok(image) => image,
+            Err(error) => return Ok(Err(vec![error.to_string()])),
+        };
+        let digest = image.digest(None)?;
+        let mut reasons = Vec::new();
+        for signature in image.signatures() {
+            match signature.check(digest.as_bytes(), &db) {
+                Ok(certificate) => return Ok(Ok(certificate.subject())),
+                Err(error) => reasons.push(error.to_string()),
+            }
+        }
+        if reasons.is_empty() {
+            reasons.push("it is not signed, which Secure Boot requires".to_owned());
+        }
+        Ok(Err(reasons))
     }
 }
 
@@ -119,6 +158,8 @@ struct Verdict<'a> {
     schema: u32,
     addon: &'a Path,
     accepted: bool,
+    /// Whose signature was found good; nothing when no certificate was given.
+    signed_by: Option<String>,
     findings: Vec<Finding>,
 }
 
@@ -126,7 +167,10 @@ impl fmt::Display for Verdict<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let addon = self.addon.display();
         if self.accepted {
-            writeln!(f, "{addon}: good, signatures not looked at")?;
+            match &self.signed_by {
+                Some(signer) => writeln!(f, "{addon}: good, signed by {signer}")?,
+                None => writeln!(f, "{addon}: good, signatures not looked at")?,
+            }
         }
         self.findings.iter().try_for_each(|finding| {
             let warning = if finding.refusal { "" } else { "warning: " };

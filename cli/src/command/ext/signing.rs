@@ -28,6 +28,18 @@ pub(crate) struct Signing {
 }
 
 impl Signing {
+    pub(crate) fn new(
+        private_key: PathBuf,
+        passphrase_file: Option<PathBuf>,
+        certificate: PathBuf,
+    ) -> Self {
+        Self {
+            private_key,
+            passphrase_file,
+            certificate,
+        }
+    }
+
     pub(crate) fn signer(&self) -> Result<KeyPair> {
         if let Some(uri) = self.private_key.to_str().filter(|text| TokenUri::is(text)) {
             let _: TokenUri = uri.parse()?;

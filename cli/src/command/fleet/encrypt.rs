@@ -56,7 +56,7 @@ impl Encrypt {
             keep_going: self.keep_going,
             dry_run: self.dry_run,
         };
-        let progress = Progress::hosts(run.hosts()?.len());
+        let progress = Progress::hosts(run.host_count()?);
         let summary = run.encrypt(&system::random(), &|| progress.add(1))?;
         drop(progress);
         for error in &summary.errors {

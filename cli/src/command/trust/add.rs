@@ -17,6 +17,7 @@ use ukikit_signing::Certificate;
 use ukikit_sysext::{Tree, initrd};
 
 use super::{SCHEMA, read_initrd};
+use crate::command::addon::signing::SecureBoot;
 use crate::command::addon::{read_pe, usable};
 use crate::command::ext::read_certificate;
 use crate::output::{Json, Output, with_hint};
@@ -46,7 +47,9 @@ pub(crate) struct Add {
     /// Generation of the component `uki-addon.extension-trust` [default: as before, one more to withdraw]
     #[arg(long, value_name = "N")]
     sbat_generation: Option<u32>,
-    /// Write the addon to this file, to sign it, and leave the ESP as it is
+    #[command(flatten)]
+    secure_boot: SecureBoot,
+    /// Write the addon to this file and leave the ESP as it is
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Show what would change, and change nothing
@@ -88,7 +91,9 @@ impl Add {
             let changes = esp.remove(&target, &[name])?;
             return self.finish(&esp, Some(&changes), &trust, generation, out);
         }
-        let bytes = image(&trust, &ukis, generation)?;
+        let bytes = self
+            .secure_boot
+            .sign(image(&trust, &ukis, generation)?, out)?;
         if let Some(path) = &self.output {
             if !self.dry_run {
                 crate::command::addon::output::write(path, &bytes)?;
@@ -126,9 +131,6 @@ impl Add {
             changes,
         };
         out.show(&changed, self.json)?;
-        if !trust.is_empty() {
-            out.note("note: the addon is not signed: with Secure Boot on, the firmware refuses it");
-        }
         if !self.withdraw.is_empty() {
             out.note(
                 "note: a signed addon that was placed before can be put back by whoever writes the ESP, \

@@ -19,6 +19,7 @@ use ukikit_signing::{KeySource, PrivateKey};
 use ukikit_sysext::{Entry, Kind, Tree, initrd};
 
 use super::SCHEMA;
+use crate::command::addon::signing::SecureBoot;
 use crate::command::addon::{output, read_pe, usable};
 use crate::command::ext::signing::private_key;
 use crate::file;
@@ -48,7 +49,9 @@ pub(crate) struct Approve {
     /// Keep the approvals in the addon that is there
     #[arg(long)]
     keep: bool,
-    /// Write the addon to this file, to sign it, and leave the ESP as it is
+    #[command(flatten)]
+    secure_boot: SecureBoot,
+    /// Write the addon to this file and leave the ESP as it is
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Write the signatures alone to this file, as systemd-measure does, and leave the ESP as it is
@@ -133,7 +136,7 @@ impl Approve {
             }
             return Ok(None);
         }
-        let bytes = addon(uki, text)?;
+        let bytes = self.secure_boot.sign(addon(uki, text)?, out)?;
         if let Some(path) = &self.output {
             output::name_of(path)?;
             if !self.dry_run {

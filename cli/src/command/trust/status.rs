@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 use ukikit::trust::{Configured, KernelTrust, Trusted, checked_in_user_space, trusted};
 use ukikit_esp::{AddonVerdict, Boot, Esp, Start, Uki, UkiPath};
-use ukikit_signing::Certificate;
+use ukikit_signing::{Certificate, Certificates};
 use ukikit_sysext::{Tree, initrd};
 
 use super::{SCHEMA, read_initrd};
@@ -31,7 +31,7 @@ pub(crate) struct Status {
     /// The kernel's configuration, such as /boot/config-VERSION [default: that in the initrd, if there is one]
     #[arg(long, value_name = "FILE")]
     kernel_config: Option<PathBuf>,
-    /// A certificate in the firmware's db or shim's MOK list, PEM
+    /// A certificate in the firmware's db or shim's MOK list, PEM: with --secure-boot, addons must be signed by one of them
     #[arg(long, value_name = "CERT")]
     db: Vec<PathBuf>,
     /// Tell whether extensions signed by this certificate would be merged, PEM
@@ -57,6 +57,7 @@ impl Status {
         let uki = usable(&path, Uki::parse(&bytes))?;
         let mut start = Start::default();
         start.secure_boot = self.secure_boot;
+        start.db = Certificates::new(db.clone());
         let boot = Boot::new(Some(&uki), &esp.boot_files(&self.uki, &[])?, &start)?;
         let own = read_initrd(&uki)?;
         let (addons, layers) = addons(&boot);
