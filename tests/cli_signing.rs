@@ -8,10 +8,10 @@ mod support;
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::Value;
-use support::{run, skip, text, ukikit, vector};
+use support::{have, pe, run, skip, text, ukikit, vector, without_terminal};
 use tempfile::TempDir;
 
 const IMAGE: &str = "--name=demo --tree=tree --architecture=x86-64";
@@ -172,7 +172,7 @@ fn pe_files_signed_with_every_key_are_what_sbverify_takes() {
         return skip("PE signatures: sbverify is not installed");
     }
     let bench = Bench::new();
-    fs::write(bench.path("boot.efi"), pe_file()).unwrap();
+    fs::write(bench.path("boot.efi"), pe::addon(&[(".cmdline", b"quiet")])).unwrap();
     for (name, _) in KEYS {
         bench.make_key(name);
         let key =
@@ -222,7 +222,7 @@ fn two_signatures_on_one_file_are_both_good() {
         return skip("PE signatures: sbverify is not installed");
     }
     let bench = Bench::new();
-    fs::write(bench.path("boot.efi"), pe_file()).unwrap();
+    fs::write(bench.path("boot.efi"), pe::addon(&[(".cmdline", b"quiet")])).unwrap();
     for name in ["rsa2048", "rsa3072"] {
         bench.make_key(name);
         bench.run(&format!(
@@ -248,44 +248,6 @@ fn two_signatures_on_one_file_are_both_good() {
             "changed.efi: the signature is over another file, or not with SHA-256\n".repeat(2)
         )
     );
-}
-
-fn have(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok()
-}
-
-/// A PE32+ file for x86-64 with one section of 512 bytes, and no code that could run.
-fn pe_file() -> Vec<u8> {
-    let mut file = vec![0; 1024];
-    let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
-    put(0, b"MZ");
-    put(60, &[64]);
-    put(64, b"PE\0\0\x64\x86\x01\0");
-    put(84, &[240, 0, 0x22, 0]);
-    put(88, &[0x0b, 0x02]);
-    for (at, value) in [
-        (104, 4096_u32),
-        (120, 4096),
-        (124, 512),
-        (144, 8192),
-        (148, 512),
-        (196, 16),
-    ] {
-        put(at, &value.to_le_bytes());
-    }
-    put(156, &[10]);
-    put(328, b".text");
-    for (at, value) in [
-        (336, 512_u32),
-        (340, 4096),
-        (344, 512),
-        (348, 512),
-        (364, 0x6000_0020),
-    ] {
-        put(at, &value.to_le_bytes());
-    }
-    file[512..].fill(0xC3);
-    file
 }
 
 /// A directory with a small tree, and keys when they are wanted.
@@ -381,17 +343,7 @@ impl Bench {
 
     fn start(&self, arguments: &str) -> Output {
         // Without a terminal to ask on.
-        let program = ukikit();
-        let mut command = Command::new("setsid");
-        for (variable, value) in program.get_envs() {
-            match value {
-                Some(value) => command.env(variable, value),
-                None => command.env_remove(variable),
-            };
-        }
-        command
-            .arg("--wait")
-            .arg(program.get_program())
+        without_terminal(ukikit())
             .args(arguments.split_whitespace())
             .current_dir(self.0.path())
             .output()

@@ -30,6 +30,12 @@ pub enum Error {
         /// The reason.
         what: String,
     },
+    /// A token that does not give its key.
+    #[error("{what}")]
+    Token {
+        /// The reason.
+        what: String,
+    },
     /// The private key is encrypted and no passphrase was given.
     #[error("the private key is encrypted and needs a passphrase")]
     PassphraseNeeded,

@@ -34,6 +34,8 @@ mod pem;
 mod private_key;
 mod public_key;
 mod signed_data;
+#[cfg(feature = "pkcs11")]
+mod token;
 mod token_uri;
 #[cfg(test)]
 mod vector;
@@ -46,4 +48,6 @@ pub use key_pair::{KeyPair, KeySource};
 pub use private_key::PrivateKey;
 pub use public_key::PublicKey;
 pub use signed_data::{SignatureAlgorithm, SignedBy, SignedData};
+#[cfg(feature = "pkcs11")]
+pub use token::TokenKey;
 pub use token_uri::TokenUri;

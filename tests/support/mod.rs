@@ -62,6 +62,24 @@ pub(crate) fn attended(program: &str) -> Command {
     command
 }
 
+/// Whether a program is installed that knows `--version`.
+pub(crate) fn have(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok()
+}
+
+/// A program that finds no terminal to ask on.
+pub(crate) fn without_terminal(program: Command) -> Command {
+    let mut command = Command::new("setsid");
+    for (variable, value) in program.get_envs() {
+        match value {
+            Some(value) => command.env(variable, value),
+            None => command.env_remove(variable),
+        };
+    }
+    command.arg("--wait").arg(program.get_program());
+    command
+}
+
 /// The standard output of a finished program that must have succeeded.
 pub(crate) fn succeed(what: &str, output: Output) -> Vec<u8> {
     assert!(

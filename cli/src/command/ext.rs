@@ -12,6 +12,8 @@ mod list;
 mod passphrase;
 pub(crate) mod signing;
 mod source;
+#[cfg(feature = "pkcs11")]
+mod token_key;
 mod verify;
 
 use std::ffi::OsStr;

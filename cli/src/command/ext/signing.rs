@@ -4,11 +4,13 @@ use std::fs::File;
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use ukikit_signing::{Certificate, Error, KeyPair, PrivateKey, TokenUri};
 use ukikit_sysext::{Plan, Report};
 
+#[cfg(feature = "pkcs11")]
+use super::token_key::open as token_key;
 use super::{PEM_MAX, passphrase, read_certificate};
 use crate::file::{self, Draft};
 use crate::output::{Output, with_hint};
@@ -16,10 +18,10 @@ use crate::system;
 
 #[derive(Debug, Args)]
 pub(crate) struct Signing {
-    /// Private key: PEM, asked for its passphrase if it has one
-    #[arg(long, value_name = "FILE")]
+    /// Private key: a PEM file, or the pkcs11: URI of a key on a token. Asked for its passphrase or PIN
+    #[arg(long, value_name = "FILE|URI")]
     private_key: PathBuf,
-    /// File with the passphrase
+    /// File with the passphrase or PIN
     #[arg(long, alias = "private-key-passphrase-file", value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
     /// The certificate of that key, PEM
@@ -41,17 +43,29 @@ impl Signing {
     }
 
     pub(crate) fn signer(&self) -> Result<KeyPair> {
-        if let Some(uri) = self.private_key.to_str().filter(|text| TokenUri::is(text)) {
-            let _: TokenUri = uri.parse()?;
-            bail!("this ukikit was built without PKCS#11, so it cannot use keys on tokens");
-        }
-        let key = private_key(&self.private_key, self.passphrase_file.as_deref())?;
+        let uri = self.private_key.to_str().filter(|text| TokenUri::is(text));
+        let passphrase_file = self.passphrase_file.as_deref();
         let certificate = read_certificate(&self.certificate)?;
-        KeyPair::new(key, certificate).with_context(|| {
+        let pair = match uri {
+            Some(uri) => KeyPair::new(token_key(&uri.parse()?, passphrase_file)?, certificate),
+            None => KeyPair::new(
+                private_key(&self.private_key, passphrase_file)?,
+                certificate,
+            ),
+        };
+        pair.with_context(|| {
             let (key, certificate) = (self.private_key.display(), self.certificate.display());
             format!("`{key}` and `{certificate}` do not belong together")
         })
     }
+}
+
+#[cfg(not(feature = "pkcs11"))]
+fn token_key(_: &TokenUri, _: Option<&Path>) -> Result<PrivateKey> {
+    Err(with_hint(
+        anyhow!("this ukikit was built without PKCS#11, so it cannot use keys on tokens"),
+        "build it with `cargo install --locked --path cli --features pkcs11`",
+    ))
 }
 
 /// The key in a PEM file; its passphrase comes from a file or is asked for.
