@@ -14,6 +14,7 @@ use super::output::Output;
 use super::packed::{Packing, Part, Selection};
 use super::pieces::{Buffers, Encoders, Piece, Progress, Store};
 use super::writer::Options;
+use super::xattr::Shared;
 use crate::Error;
 use crate::tree::{Content, ContentReader, Entry};
 use std::collections::{HashMap, VecDeque};
@@ -77,7 +78,7 @@ pub(super) fn write<'t, W: Output>(
 
 /// No directory names it.
 fn packed_inode(entry: &Entry, size: u64, epoch: u64) -> Result<Inode<'_>, Error> {
-    let mut inode = Inode::new(b"", entry)?;
+    let mut inode = Inode::new(b"", entry, &Shared::default())?;
     inode.nlink = 1;
     inode.size = size;
     inode.shape(epoch);

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! block 0:  1024 zero │ SuperBlock │ …
-//! nid n at  meta_block * 4096 + n * 32:  Inode │ XattrHeader │ XattrEntry name value pad … │ tail of the data
+//! nid n at  meta_block * 4096 + n * 32:  Inode │ XattrHeader │ shared … │ XattrEntry name value pad … │ tail of the data
+//! shared i at  xattr_block * 4096 + i * 4:  XattrEntry name value pad
 //! ```
 //!
 //! Integers are little endian.
@@ -126,12 +127,23 @@ pub(super) struct DirectoryEntry {
 }
 
 /// What stands before the extended attributes of an inode.
-#[derive(IntoBytes, Immutable, Default)]
+#[derive(IntoBytes, Immutable)]
 #[repr(C)]
 pub(super) struct XattrHeader {
     name_filter: U32,
     shared_count: u8,
     reserved: [u8; 7],
+}
+
+impl XattrHeader {
+    /// With the places of so many shared attributes behind it, and no filter.
+    pub(super) fn new(shared_count: u8) -> Self {
+        Self {
+            name_filter: U32::ZERO,
+            shared_count,
+            reserved: [0; 7],
+        }
+    }
 }
 
 /// What stands before the name and value of each.

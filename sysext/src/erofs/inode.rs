@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::directory::{self, Name};
 use super::format::{BLOCK, CompactInode, DataLayout, ExtendedInode, NO_BLOCK, device_number};
-use super::xattr;
+use super::xattr::{Shared, Xattrs};
 use crate::Error;
 use crate::tree::{Content, Entry, Kind, Tree, name, parent};
 
@@ -20,7 +20,7 @@ pub(super) struct Inode<'t> {
     pub(super) nlink: u32,
     /// Whether it needs the larger structure.
     pub(super) extended: bool,
-    pub(super) xattrs: Vec<u8>,
+    pub(super) xattrs: Xattrs,
     pub(super) size: u64,
     pub(super) layout: DataLayout,
     /// Start block, number of compressed blocks, or device number.
@@ -35,7 +35,11 @@ pub(super) struct Inode<'t> {
 
 impl<'t> Inode<'t> {
     /// An inode that nothing names yet.
-    pub(super) fn new(path: &'t [u8], entry: &'t Entry) -> Result<Self, Error> {
+    pub(super) fn new(
+        path: &'t [u8],
+        entry: &'t Entry,
+        shared: &Shared<'_>,
+    ) -> Result<Self, Error> {
         check(path, entry)?;
         let data = match entry.kind {
             Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor } => {
@@ -49,7 +53,7 @@ impl<'t> Inode<'t> {
             name: name(path),
             nlink: 0,
             extended: false,
-            xattrs: xattr::body(path, &entry.xattrs)?,
+            xattrs: Xattrs::new(path, entry, shared)?,
             size: 0,
             layout: DataLayout::Flat,
             data,
@@ -111,14 +115,18 @@ impl<'t> Inode<'t> {
 }
 
 /// The inodes in the order of their first path, the root first, and what the directories among them hold.
-pub(super) fn collect(tree: &Tree, epoch: u64) -> Result<Vec<Inode<'_>>, Error> {
+pub(super) fn collect<'t>(
+    tree: &'t Tree,
+    epoch: u64,
+    shared: &Shared<'_>,
+) -> Result<Vec<Inode<'t>>, Error> {
     let mut inodes = Vec::new();
     let mut numbers = HashMap::new();
     let mut directories = HashMap::new();
     for (path, number, entry) in tree.inodes() {
         let index = *numbers.entry(number).or_insert(inodes.len());
         if index == inodes.len() {
-            inodes.push(Inode::new(path, entry)?);
+            inodes.push(Inode::new(path, entry, shared)?);
         }
         let file_type = file_type(&entry.kind);
         let named = |bytes, inode| Name {
@@ -237,7 +245,7 @@ mod tests {
         ];
         for (entry, tail) in cases {
             let tree = tree(vec![("x", entry)]);
-            let inode = &collect(&tree, 0).unwrap()[1];
+            let inode = &collect(&tree, 0, &Shared::default()).unwrap()[1];
             assert_eq!(inode.tail(), tail, "{inode:?}");
         }
     }
@@ -261,7 +269,11 @@ mod tests {
         ];
         for (entry, extended) in cases {
             let tree = tree(vec![("x", entry)]);
-            assert_eq!(collect(&tree, 0).unwrap()[1].extended, extended, "{tree:?}");
+            assert_eq!(
+                collect(&tree, 0, &Shared::default()).unwrap()[1].extended,
+                extended,
+                "{tree:?}"
+            );
         }
     }
 
@@ -272,7 +284,7 @@ mod tests {
             ("a/d", Entry::directory()),
             ("a/e", Entry::symlink("b")),
         ]);
-        let inodes = collect(&tree, 0).unwrap();
+        let inodes = collect(&tree, 0, &Shared::default()).unwrap();
         let links: Vec<u32> = inodes.iter().map(|inode| inode.nlink).collect();
         assert_eq!(links, [3, 4, 2, 1, 2, 1]);
     }
@@ -297,7 +309,12 @@ mod tests {
         ];
         for (entry, expected) in cases {
             let tree = tree(vec![("x", entry)]);
-            assert_eq!(collect(&tree, 0).unwrap_err().to_string(), expected);
+            assert_eq!(
+                collect(&tree, 0, &Shared::default())
+                    .unwrap_err()
+                    .to_string(),
+                expected
+            );
         }
     }
 }

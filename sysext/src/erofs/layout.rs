@@ -1,8 +1,8 @@
 //! Where the metadata goes, once the data of all files is written: a pure step.
 //!
 //! ```text
-//! with data blocks:     superblock │ files … │ large directories and links … │ inodes, attributes, tails …
-//! without any:          superblock, inodes, attributes, tails …
+//! with data blocks:     superblock │ files … │ large directories and links … │ inodes, attributes, tails … shared attributes
+//! without any:          superblock, inodes, attributes, tails … shared attributes
 //! ```
 //!
 //! Data stands in front so that every file is read once, from its start, and its size when compressed need
@@ -11,6 +11,7 @@
 use super::directory;
 use super::format::{BLOCK, BLOCK_LEN, DataLayout, SLOT, SUPERBLOCK_END};
 use super::inode::Inode;
+use super::xattr::WORD;
 use crate::Error;
 use crate::tree::Kind;
 
@@ -23,25 +24,34 @@ pub(super) struct Layout<'t> {
     pub(super) late: Vec<u8>,
     /// The block from which nids are counted.
     pub(super) meta_block: u32,
+    /// The byte at which the shared attributes begin.
+    pub(super) shared: u64,
     /// Blocks in the image.
     pub(super) blocks: u32,
 }
 
 impl<'t> Layout<'t> {
-    /// Finds a place for all `inodes` when the data of files ends before block `data_end`.
-    pub(super) fn new(mut inodes: Vec<Inode<'t>>, data_end: u32) -> Result<Self, Error> {
+    /// Finds a place for all `inodes` and `shared` bytes of attributes when the data of files ends before block
+    /// `data_end`.
+    pub(super) fn new(
+        mut inodes: Vec<Inode<'t>>,
+        shared: usize,
+        data_end: u32,
+    ) -> Result<Self, Error> {
         let meta_block = place_late(&mut inodes, data_end)?;
         // Nid 0 stays free: programs take an inode number 0 in a directory for a deleted entry.
         let (meta_block, first) = match meta_block {
             1 => (0, SUPERBLOCK_END),
             _ => (meta_block, u64::from(meta_block) * BLOCK + SLOT),
         };
-        let end = place_inodes(&mut inodes, first);
-        let blocks = u32::try_from(end.div_ceil(BLOCK)).map_err(|_| too_large())?;
+        let end = place_inodes(&mut inodes, first).next_multiple_of(WORD);
+        let blocks = (end + shared as u64).div_ceil(BLOCK);
+        let blocks = u32::try_from(blocks).map_err(|_| too_large())?;
         let mut layout = Self {
             inodes,
             late: Vec::new(),
             meta_block,
+            shared: end,
             blocks,
         };
         layout.fill();
@@ -116,6 +126,7 @@ fn too_large() -> Error {
 #[cfg(test)]
 mod tests {
     use super::super::inode::collect;
+    use super::super::xattr::Shared;
     use super::*;
     use crate::{Entry, Tree};
 
@@ -124,7 +135,7 @@ mod tests {
         let mut tree = Tree::new();
         tree.insert("a/b", Entry::symlink([b'x'; 100])).unwrap();
         tree.insert("c", Entry::symlink([b'x'; 2600])).unwrap();
-        let layout = Layout::new(collect(&tree, 0).unwrap(), 1).unwrap();
+        let layout = Layout::new(collect(&tree, 0, &Shared::default()).unwrap(), 0, 1).unwrap();
         let offsets: Vec<u64> = layout.inodes.iter().map(|inode| inode.offset).collect();
         // The root has 4 names: 48 + 1 + 2 + 1 + 1 bytes; a: 3 names.
         assert_eq!(offsets, [1152, 1248, 1344, 4096]);
@@ -142,7 +153,7 @@ mod tests {
         let mut tree = Tree::new();
         tree.insert("a", Entry::symlink([b'x'; 4090])).unwrap();
         tree.link("a", "b").unwrap();
-        let layout = Layout::new(collect(&tree, 0).unwrap(), 7).unwrap();
+        let layout = Layout::new(collect(&tree, 0, &Shared::default()).unwrap(), 0, 7).unwrap();
         let found: Vec<_> = layout
             .inodes
             .iter()

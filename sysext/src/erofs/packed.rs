@@ -155,6 +155,7 @@ fn kind(name: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::super::inode::collect;
+    use super::super::xattr::Shared;
     use super::*;
     use crate::{Entry, Kind, Tree};
 
@@ -180,7 +181,7 @@ mod tests {
             ("7", 131_072),
         ];
         let tree = tree(&files);
-        let selection = Selection::of(&collect(&tree, 0).unwrap(), 65536);
+        let selection = Selection::of(&collect(&tree, 0, &Shared::default()).unwrap(), 65536);
         assert_eq!(selection.whole, HashSet::from([3, 4]));
         assert_eq!(selection.ends, HashSet::from([6]));
     }
@@ -189,7 +190,7 @@ mod tests {
     fn leaves_a_block_in_all_where_it_is() {
         for (size, packed) in [(4000, 0), (4001, 2)] {
             let tree = tree(&[("a", 96), ("b", size)]);
-            let selection = Selection::of(&collect(&tree, 0).unwrap(), 65536);
+            let selection = Selection::of(&collect(&tree, 0, &Shared::default()).unwrap(), 65536);
             assert_eq!(selection.whole.len(), packed, "{size}");
         }
     }
@@ -205,7 +206,7 @@ mod tests {
             .map(|(name, size)| (name.as_str(), *size))
             .collect();
         let tree = tree(&files);
-        let selection = Selection::of(&collect(&tree, 0).unwrap(), cluster);
+        let selection = Selection::of(&collect(&tree, 0, &Shared::default()).unwrap(), cluster);
         // 16 of them are less than 16 MiB; the smallest come first in the tree, too.
         assert_eq!(selection.ends, (1..=16).collect());
     }

@@ -177,7 +177,15 @@ fn xattrs() -> impl Strategy<Value = BTreeMap<Vec<u8>, Vec<u8>>> {
     let prefix = select(vec!["user.", "trusted.", "security."]);
     let name =
         (prefix, "[a-z]{1,200}").prop_map(|(prefix, name)| [prefix, &name].concat().into_bytes());
-    prop_oneof![3 => Just(BTreeMap::new()), 1 => btree_map(name, vec(any::<u8>(), 0..3000), 0..4)]
+    // Those that repeat stand where all inodes find them.
+    let common =
+        select(vec!["user.common", "security.label"]).prop_map(|name| name.as_bytes().to_vec());
+    let value = select(vec![vec![1; 30], vec![2; 5000], vec![]]);
+    prop_oneof![
+        3 => Just(BTreeMap::new()),
+        1 => btree_map(name, vec(any::<u8>(), 0..3000), 0..4),
+        2 => btree_map(common, value, 0..3),
+    ]
 }
 
 prop_compose! {

@@ -12,7 +12,7 @@ use super::image::Image;
 use super::inode::{Inode, collect};
 use super::layout::Layout;
 use super::output::{Output, Plain};
-use super::xattr;
+use super::xattr::{Shared, WORD};
 use crate::Error;
 use crate::tree::{Entry, Kind, Tree};
 
@@ -87,20 +87,20 @@ pub(crate) fn write_to(
         mtime: epoch,
         ..Entry::file([])
     };
-    let mut inodes = collect(tree, options.epoch)?;
+    let shared = Shared::of(tree);
+    let mut inodes = collect(tree, options.epoch, &shared)?;
     let named = inodes.len();
     let mut image = Image::new(out)?;
     let packed = data::write(&mut inodes, &packed, options, &mut image, progress)?;
     let data_end = u32::try_from(image.at() / BLOCK).unwrap_or(u32::MAX);
-    let layout = Layout::new(inodes, data_end)?;
-    image.put(&layout.late)?;
-    for (number, inode) in layout.inodes.iter().enumerate() {
-        image.go_to(inode.offset)?;
-        put_inode(&mut image, inode, number)?;
-    }
-    image.go_to(u64::from(layout.blocks) * BLOCK)?;
+    let layout = Layout::new(inodes, shared.bytes.len(), data_end)?;
+    put_metadata(&mut image, &layout, &shared.bytes)?;
     let mut superblock = superblock(&layout, options);
     superblock.inodes = U64::new(named as u64);
+    if !shared.bytes.is_empty() {
+        let block = u32::try_from(layout.shared / BLOCK);
+        superblock.xattr_block = U32::new(block.unwrap_or_default());
+    }
     let packed = packed.and_then(|index| layout.inodes.get(index));
     superblock.packed_nid = U64::new(packed.map_or(0, |packed| layout.nid(packed)));
     let mut front = superblock.as_bytes().to_vec();
@@ -108,6 +108,22 @@ pub(crate) fn write_to(
         front.extend(options.compression.config(options.cluster()));
     }
     image.finish(&front)
+}
+
+fn put_metadata<W: Output>(
+    image: &mut Image<'_, W>,
+    layout: &Layout<'_>,
+    shared: &[u8],
+) -> Result<(), Error> {
+    let first_place = u32::try_from(layout.shared % BLOCK / WORD).unwrap_or_default();
+    image.put(&layout.late)?;
+    for (number, inode) in layout.inodes.iter().enumerate() {
+        image.go_to(inode.offset)?;
+        put_inode(image, inode, first_place, number)?;
+    }
+    image.go_to(layout.shared)?;
+    image.put(shared)?;
+    image.go_to(u64::from(layout.blocks) * BLOCK)
 }
 
 fn superblock(layout: &Layout<'_>, options: &Options) -> SuperBlock {
@@ -137,6 +153,7 @@ fn superblock(layout: &Layout<'_>, options: &Options) -> SuperBlock {
 fn put_inode<W: Output>(
     image: &mut Image<'_, W>,
     inode: &Inode<'_>,
+    first_place: u32,
     number: usize,
 ) -> Result<(), Error> {
     // Only 32-bit programs see this number.
@@ -145,14 +162,14 @@ fn put_inode<W: Output>(
         true => image.put(extended(inode, ino).as_bytes())?,
         false => image.put(compact(inode, ino).as_bytes())?,
     }
-    image.put(&inode.xattrs)?;
+    image.put(&inode.xattrs.body(first_place))?;
     image.put(&inode.behind)
 }
 
 fn extended(inode: &Inode<'_>, ino: U32) -> ExtendedInode {
     ExtendedInode {
         format: U16::new((inode.layout as u16) << 1 | 1),
-        xattr_count: U16::new(xattr::count(inode.xattrs.len())),
+        xattr_count: U16::new(inode.xattrs.count()),
         mode: U16::new(mode(inode.entry)),
         high: U16::ZERO,
         size: U64::new(inode.size),
@@ -172,7 +189,7 @@ fn compact(inode: &Inode<'_>, ino: U32) -> CompactInode {
     let short = |number: u32| U16::new(u16::try_from(number).unwrap_or(u16::MAX));
     CompactInode {
         format: U16::new((inode.layout as u16) << 1),
-        xattr_count: U16::new(xattr::count(inode.xattrs.len())),
+        xattr_count: U16::new(inode.xattrs.count()),
         mode: U16::new(mode(inode.entry)),
         nlink: short(inode.nlink),
         size: U32::new(u32::try_from(inode.size).unwrap_or(u32::MAX)),
