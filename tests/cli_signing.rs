@@ -7,8 +7,9 @@
 mod support;
 
 use std::fs;
+use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use support::{have, pe, run, skip, text, ukikit, vector, without_terminal};
@@ -164,6 +165,30 @@ fn mistakes_get_one_sentence_and_write_nothing() {
         assert!(bench.read("demo.raw") == before, "{arguments}");
         assert!(!bench.path("out").exists(), "{arguments}");
     }
+}
+
+/// On a terminal of its own, which `script` makes.
+#[test]
+fn a_passphrase_is_asked_for_and_does_not_show() {
+    let bench = Bench::new();
+    bench.make_key("p256");
+    let build = format!(
+        "{} ext build {IMAGE} --private-key=p256.enc --certificate=p256.crt --output=demo.raw",
+        ukikit().get_program().display()
+    );
+    let asked = "Passphrase of p256.enc: ";
+    let shown = bench.on_terminal(&build, asked, b"sesame\n");
+    assert!(shown.starts_with("\r\nimage      demo.raw\r\n"), "{shown}");
+    bench.check_image("demo.raw", "p256");
+    fs::remove_file(bench.path("demo.raw")).unwrap();
+
+    // The key that interrupts ends the program, and the terminal shows again what is typed. Who runs tests in the
+    // background may ignore that signal.
+    let script = format!("env --default-signal=INT {build}; echo status $?; stty");
+    let shown = bench.on_terminal(&script, asked, b"ses\x03");
+    assert!(shown.starts_with("\r\nstatus 130\r\n"), "{shown}");
+    assert!(!shown.contains("-echo"), "{shown}");
+    assert!(!bench.path("demo.raw").exists());
 }
 
 #[test]
@@ -339,6 +364,29 @@ impl Bench {
             "env",
             ["-C", directory, program].into_iter().chain(arguments),
         );
+    }
+
+    /// What a shell shows after it has shown `asked`, and `typed` was typed.
+    fn on_terminal(&self, commands: &str, asked: &str, typed: &[u8]) -> String {
+        let mut script = Command::new("script")
+            .args(["--quiet", "--flush", "--command", commands, "/dev/null"])
+            .env("SHELL", "/bin/sh")
+            .current_dir(self.0.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut shown = vec![0; asked.len()];
+        let mut terminal = script.stdout.take().unwrap();
+        terminal.read_exact(&mut shown).unwrap();
+        assert_eq!(text(&shown), asked);
+        let mut keys = script.stdin.take().unwrap();
+        keys.write_all(typed).unwrap();
+        shown.clear();
+        terminal.read_to_end(&mut shown).unwrap();
+        drop(keys);
+        script.wait().unwrap();
+        text(&shown)
     }
 
     fn start(&self, arguments: &str) -> Output {

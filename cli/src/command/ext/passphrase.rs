@@ -1,11 +1,14 @@
 //! The passphrase of a private key: from a file, or typed without showing.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
-use anyhow::Result;
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use anyhow::{Result, anyhow};
+use rustix::process::{Signal, getpid, kill_process};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
 use zeroize::Zeroizing;
 
 use crate::file;
@@ -22,26 +25,51 @@ pub(super) fn of_file(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     Ok(passphrase)
 }
 
-/// A line typed on the terminal. An error when there is none.
-pub(super) fn ask(prompt: &str) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut terminal = File::options().read(true).write(true).open("/dev/tty")?;
-    let shown = tcgetattr(&terminal)?;
-    let mut hidden = shown.clone();
-    hidden.local_modes.remove(LocalModes::ECHO);
-    terminal.write_all(prompt.as_bytes())?;
-    tcsetattr(&terminal, OptionalActions::Flush, &hidden)?;
-    let line = read_line(&terminal);
-    tcsetattr(&terminal, OptionalActions::Flush, &shown)?;
-    terminal.write_all(b"\n")?;
-    line
+/// A line typed on the terminal; without one, `no_terminal`.
+pub(super) fn ask(prompt: &str, no_terminal: anyhow::Error) -> Result<Zeroizing<Vec<u8>>> {
+    typed(prompt).map_err(|error| match error.kind() {
+        // Where the signal is ignored, for instance behind `nohup`.
+        io::ErrorKind::Interrupted => anyhow!("interrupted"),
+        _ => no_terminal,
+    })
 }
 
-fn read_line(terminal: &File) -> io::Result<Zeroizing<Vec<u8>>> {
-    // As large as a terminal's line can be, so that the buffer never moves and leaves a copy.
-    let mut line = Zeroizing::new(Vec::with_capacity(LENGTH_MAX));
-    BufReader::with_capacity(1, terminal).read_until(b'\n', &mut line)?;
-    if line.last() == Some(&b'\n') {
-        line.pop();
+fn typed(prompt: &str) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut terminal = File::options().read(true).write(true).open("/dev/tty")?;
+    let shown = tcgetattr(&terminal)?;
+    tcsetattr(&terminal, OptionalActions::Flush, &hidden(&shown))?;
+    let line = terminal
+        .write_all(prompt.as_bytes())
+        .and_then(|()| read_line(&terminal));
+    tcsetattr(&terminal, OptionalActions::Flush, &shown)?;
+    terminal.write_all(b"\n")?;
+    let mut line = line?;
+    match line.pop() {
+        Some(b'\n') => {}
+        Some(last) if last == shown.special_codes[SpecialCodeIndex::VINTR] => {
+            kill_process(getpid(), Signal::INT)?;
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        last => line.extend(last),
     }
+    Ok(line)
+}
+
+/// Nothing typed shows, and the key that interrupts ends the line: as a signal it would leave the terminal like this.
+fn hidden(shown: &Termios) -> Termios {
+    let mut hidden = shown.clone();
+    hidden
+        .local_modes
+        .remove(LocalModes::ECHO | LocalModes::ISIG);
+    hidden.special_codes[SpecialCodeIndex::VEOL] = shown.special_codes[SpecialCodeIndex::VINTR];
+    hidden
+}
+
+/// With what ended it.
+fn read_line(mut terminal: &File) -> io::Result<Zeroizing<Vec<u8>>> {
+    // As large as a terminal's line can be, so that the buffer never moves and leaves a copy.
+    let mut line = Zeroizing::new(vec![0; LENGTH_MAX]);
+    let length = terminal.read(&mut line)?;
+    line.truncate(length);
     Ok(line)
 }

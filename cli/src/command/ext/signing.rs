@@ -81,12 +81,11 @@ pub(crate) fn private_key(path: &Path, passphrase_file: Option<&Path>) -> Result
 
 fn ask_and_parse(path: &Path, pem: &[u8]) -> Result<PrivateKey> {
     let prompt = format!("Passphrase of {}: ", path.display());
-    let typed = passphrase::ask(&prompt).map_err(|_| {
-        with_hint(
-            Error::PassphraseNeeded,
-            "there is no terminal to ask on: give --passphrase-file=",
-        )
-    })?;
+    let no_terminal = with_hint(
+        Error::PassphraseNeeded,
+        "there is no terminal to ask on: give --passphrase-file=",
+    );
+    let typed = passphrase::ask(&prompt, no_terminal)?;
     Ok(PrivateKey::from_pem(pem, Some(&typed))?)
 }
 

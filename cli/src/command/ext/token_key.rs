@@ -14,12 +14,11 @@ pub(super) fn open(uri: &TokenUri, pin_file: Option<&Path>) -> Result<TokenKey> 
         Some(path) => passphrase::of_file(path)?,
         None => {
             let token = uri.token.as_deref().unwrap_or("the token");
-            passphrase::ask(&format!("PIN of {token}: ")).map_err(|_| {
-                with_hint(
-                    anyhow!("the token needs its PIN"),
-                    "there is no terminal to ask on: give --passphrase-file=, or pin-source= in the URI",
-                )
-            })?
+            let no_terminal = with_hint(
+                anyhow!("the token needs its PIN"),
+                "there is no terminal to ask on: give --passphrase-file=, or pin-source= in the URI",
+            );
+            passphrase::ask(&format!("PIN of {token}: "), no_terminal)?
         }
     };
     TokenKey::open(uri, &pin).context("cannot use the key on the token")
