@@ -184,6 +184,12 @@ fn a_confext_in_an_initrd_is_warned_of() {
     assert_eq!(text(&warned.stderr), warning);
     let verified = bench.run(&format!("{VERIFY} demo.confext.raw"));
     assert_eq!(text(&verified.stderr), warning);
+    let (unsigned, _) = build.split_once(" --private-key").unwrap();
+    let digest = unsigned.replacen("ext build", "ext digest", 1);
+    let warned = bench.run(&format!(
+        "{digest} --scope=initrd --output=demo.confext.raw"
+    ));
+    assert_eq!(text(&warned.stderr), warning);
 }
 
 /// Each thing that no extension may have, with the whole sentence that says so.

@@ -105,9 +105,6 @@ fn parse_field(text: &str) -> Result<(String, String), String> {
 impl Build {
     pub(crate) fn run(self, out: &mut Output) -> Result<()> {
         let plan = self.image.plan(out)?;
-        if plan.class == ImageClass::Confext && plan.scopes.contains(&Scope::Initrd) {
-            out.warning(CONFEXT_IN_INITRD);
-        }
         let signer = self.signing.signer()?;
         signing::warn_of_dates(signer.certificate(), out);
         let built = self.image.build(&plan, Some(&signer))?;
@@ -178,6 +175,9 @@ impl Contents {
         plan.cluster = self.cluster_size;
         plan.base = base.map(|base| base.release);
         plan.scopes = scopes(&self.scope, class);
+        if class == ImageClass::Confext && plan.scopes.contains(&Scope::Initrd) {
+            out.warning(CONFEXT_IN_INITRD);
+        }
         plan.seed = self.seed;
         plan.epoch = epoch()?;
         for (key, value) in taken.release {
