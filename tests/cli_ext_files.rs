@@ -7,6 +7,7 @@ mod support;
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
@@ -132,12 +133,7 @@ fn images_of_every_maker_hold_the_same_tree() {
     let mut shown = Vec::new();
     for (name, case) in cases.as_object().unwrap() {
         let image = bench.path(&format!("{name}.raw"));
-        let packed = fs::File::open(vector("ddi").join(case["file"].as_str().unwrap())).unwrap();
-        std::io::copy(
-            &mut XzDecoder::new(packed),
-            &mut fs::File::create(&image).unwrap(),
-        )
-        .unwrap();
+        fs::write(image, unpacked(&case["file"])).unwrap();
         shown.push(name.as_str());
         let listed: Value = serde_json::from_slice(
             &bench
@@ -163,6 +159,49 @@ fn images_of_every_maker_hold_the_same_tree() {
         shown.contains(&"squashfs") && shown.contains(&"erofs-257"),
         "{shown:?}"
     );
+}
+
+/// Good images of systemd-repart 257 and 262, and bad ones: of each the program says what is wrong with it.
+#[test]
+fn every_vector_is_judged_with_its_reason() {
+    let bench = Bench::new();
+    fs::write(bench.path("os-release"), "ID=debian\nVERSION_ID=12\n").unwrap();
+    let verdict = |image: Vec<u8>, key: &str| {
+        fs::write(bench.path("tiny-a.raw"), image).unwrap();
+        let output = bench.start(&format!(
+            "ext verify --certificate=KEYS/{key}.crt --base=os-release tiny-a.raw"
+        ));
+        assert_eq!(text(&output.stderr), "");
+        let first = text(&output.stdout).lines().next().map(str::to_owned);
+        (output.status.code(), first.unwrap_or_default())
+    };
+    for (name, case) in vector_json("ddi/positive.json").as_object().unwrap() {
+        let root_hash = case["rootHash"].as_str().unwrap();
+        let good = format!("tiny-a.raw: good, root hash {root_hash}");
+        let said = verdict(unpacked(&case["file"]), case["key"].as_str().unwrap());
+        assert_eq!(said, (Some(0), good), "{name}");
+    }
+    for (name, case) in vector_json("ddi/negative.json").as_object().unwrap() {
+        let mut image = match case["base"].as_str() {
+            Some(base) => unpacked(&format!("{base}.xz").into()),
+            None => unpacked(&case["file"]),
+        };
+        image.truncate(case["size"].as_u64().unwrap().try_into().unwrap());
+        for edit in case["edits"].as_array().into_iter().flatten() {
+            let at: usize = edit[0].as_u64().unwrap().try_into().unwrap();
+            let bytes = hex::decode(edit[1].as_str().unwrap()).unwrap();
+            image[at..at + bytes.len()].copy_from_slice(&bytes);
+        }
+        let reason = format!("tiny-a.raw: {}", case["reason"].as_str().unwrap());
+        assert_eq!(verdict(image, "rsa2048"), (Some(1), reason), "{name}");
+    }
+}
+
+fn unpacked(file: &Value) -> Vec<u8> {
+    let packed = fs::File::open(vector("ddi").join(file.as_str().unwrap())).unwrap();
+    let mut image = Vec::new();
+    XzDecoder::new(packed).read_to_end(&mut image).unwrap();
+    image
 }
 
 #[test]
