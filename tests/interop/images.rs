@@ -328,24 +328,6 @@ fn vector_signer(name: &'static str) -> Signer {
     }
 }
 
-fn p384_signer(place: &Path) -> Signer {
-    let [key, certificate] = ["p384.key", "p384.crt"].map(|name| place.join(name));
-    let arguments = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-384 -sha384 -nodes -days 30 -subj /CN=test";
-    let mut openssl = Command::new("openssl");
-    openssl
-        .args(arguments.split(' '))
-        .arg("-keyout")
-        .arg(&key)
-        .arg("-out")
-        .arg(&certificate);
-    succeed("openssl req", openssl.output().unwrap());
-    Signer {
-        name: "p384",
-        key,
-        certificate,
-    }
-}
-
 /// Copies a tree entry by entry in reverse order, so that directories list differently.
 fn copy_in_reverse(tree: &Path, copy: &Path) {
     let script = "find . -mindepth 1 -print0 | sort -zr | tar --create --format=posix --null --no-recursion --files-from=- --xattrs --xattrs-include='*' \

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::snapshot::{assert_same, snapshot};
 use crate::support::succeed;
 use crate::support::systemd::Systemd;
-use crate::{build_command, check, extracted, mounted, p384_signer, trees, vector_signer};
+use crate::{build_command, check, extracted, mounted, trees, vector_signer};
 
 const FORMATS: [&str; 2] = ["erofs", "squashfs"];
 const CODECS: [&str; 3] = ["none", "lz4", "zstd"];
@@ -51,21 +51,21 @@ fn every_kind_of_key_signs_every_format() {
     let place = TempDir::new().unwrap();
     let tree = place.path().join("tree");
     trees::small(&tree);
-    for signer in [
-        vector_signer("rsa2048"),
-        vector_signer("p256"),
-        p384_signer(place.path()),
-    ] {
+    for make in [trees::links, trees::special_files, trees::attributes] {
+        make(&tree);
+    }
+    let expected = snapshot(&tree);
+    for key in ["rsa2048", "rsa3072", "rsa4096", "p256", "p384"] {
+        let signer = vector_signer(key);
         for format in FORMATS {
             let room = systemd.room();
             let image = room.path("feature.sysext.raw");
             let mut build = build_command(crate::ukikit(), &tree, &signer, "lz4", &image);
             build.arg(format!("--format={format}"));
-            succeed(
-                &format!("{format}, {}", signer.name),
-                build.output().unwrap(),
-            );
+            let case = format!("{format}, {key}");
+            succeed(&case, build.output().unwrap());
             check(&room, &signer, format);
+            assert_same(&snapshot(&mounted(&room, format)), &expected, &case);
         }
     }
 }
