@@ -6,7 +6,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 
@@ -94,6 +94,29 @@ fn a_labelled_tree_gives_the_image_of_one_without_labels() {
         }
     }
     assert!(images().eq(without), "labels of the builder show");
+}
+
+/// Times and link targets too, whatever mksquashfs makes of them.
+#[test]
+fn both_formats_hold_the_same() {
+    if !have("mksquashfs") {
+        return skip("squashfs beside EROFS: mksquashfs is not installed");
+    }
+    let bench = Bench::new();
+    let long = "/x".repeat(100);
+    for (number, target) in ["/usr/lib/x", "../x", "./x", &long].iter().enumerate() {
+        symlink(
+            target,
+            bench.path(&format!("tree/usr/lib/demo/link{number}")),
+        )
+        .unwrap();
+    }
+    bench.run(&format!("{BUILD} --output=demo.raw"));
+    bench.run(&format!(
+        "{BUILD} --format=squashfs --output=demo.sysext.raw"
+    ));
+    let same = bench.run("ext diff --times demo.raw demo.sysext.raw");
+    assert_eq!(text(&same.stdout), "");
 }
 
 #[test]

@@ -95,6 +95,7 @@ pub(crate) fn links(tree: &Path) {
     let feature = tree.join("usr/lib/feature");
     symlink("data", feature.join("relative")).unwrap();
     symlink("/usr/lib/nowhere", feature.join("dangling")).unwrap();
+    symlink("../../share", feature.join("upwards")).unwrap();
     symlink("x".repeat(4000), feature.join("long")).unwrap();
     fs::hard_link(feature.join("data"), feature.join("hard")).unwrap();
     fs::create_dir_all(tree.join("usr/share")).unwrap();

@@ -56,8 +56,8 @@ pub(crate) fn write(
     let arguments = arguments(tree, options)?;
     let image = tempfile::tempfile().map_err(Error::write)?;
     let mut program = Command::new(MKSQUASHFS);
-    // It refuses to choose between this variable and the times it is told.
-    program.env_remove("SOURCE_DATE_EPOCH").env("LC_ALL", "C");
+    let latest = latest(tree, options.epoch).to_string();
+    program.env("SOURCE_DATE_EPOCH", latest).env("LC_ALL", "C");
     program.arg("-").arg(path_of(&image)).args(arguments);
     program.stdin(Stdio::piped()).stdout(Stdio::null());
     program.stderr(Stdio::piped());
@@ -107,21 +107,23 @@ fn arguments(tree: &Tree, options: &Options) -> Result<Vec<String>, Error> {
     };
     let block = options.block.unwrap_or(BLOCK).next_power_of_two();
     let text = format!(
-        "-tar -noappend -quiet -no-progress -mkfs-time {} -b {} \
+        "-tar -noappend -quiet -no-progress -b {} \
          -root-mode {:o} -root-uid {} -root-gid {} -root-time {} {codec}",
-        options.epoch,
         block.clamp(4096, 1 << 20),
         root.mode,
         root.uid,
         root.gid,
         time(root)
     );
-    let mut words: Vec<String> = text.split(' ').map(str::to_owned).collect();
-    // Before 4.6 it takes no time for the root directory from an archive, but for all files together.
-    if tree.iter().all(|(_, entry)| time(entry) == time(root)) {
-        words.extend(["-all-time".to_owned(), time(root).to_string()]);
-    }
-    Ok(words)
+    Ok(text.split(' ').map(str::to_owned).collect())
+}
+
+/// The time of the image, after which nothing in it is: mksquashfs 4.5.1 gives the root directory the time of the build,
+/// whatever it is told, but no time after this one.
+fn latest(tree: &Tree, epoch: u64) -> u64 {
+    tree.inodes()
+        .map(|(.., entry)| time(entry))
+        .fold(epoch, u64::max)
 }
 
 /// squashfs has 32 bits for it.
@@ -325,7 +327,7 @@ mod tests {
             mtime: 9,
             ..Entry::new(0o1750, Kind::Directory)
         };
-        let usual = "-tar -noappend -quiet -no-progress -mkfs-time 7 -b 131072 -root-mode 1750 -root-uid 5 -root-gid 6 -root-time 9";
+        let usual = "-tar -noappend -quiet -no-progress -b 131072 -root-mode 1750 -root-uid 5 -root-gid 6 -root-time 9";
         for (compression, expected) in [
             (Compression::None, "-noI -noD -noF -noX"),
             (Compression::LZ4, "-comp lz4 -Xhc"),
@@ -336,14 +338,10 @@ mod tests {
         ] {
             assert_eq!(
                 of(&tree, compression).unwrap(),
-                format!("{usual} {expected} -all-time 9")
+                format!("{usual} {expected}")
             );
         }
-        tree.insert("file", Entry::file("text")).unwrap();
-        assert_eq!(
-            of(&tree, Compression::LZ4).unwrap(),
-            format!("{usual} -comp lz4 -Xhc")
-        );
+        assert_eq!([7, 11].map(|epoch| latest(&tree, epoch)), [9, 11]);
     }
 
     #[test]
@@ -384,5 +382,33 @@ mod tests {
             found,
             [(name.clone(), 4, None), (b"z".to_vec(), 0, Some(name))]
         );
+    }
+
+    #[test]
+    fn an_archive_has_the_targets_of_links_in_no_record() {
+        let targets = [
+            "/usr/x".into(),
+            "../x".into(),
+            "a".repeat(99),
+            "b".repeat(100),
+            "/c".repeat(2000),
+        ];
+        let mut tree = Tree::new();
+        for (number, target) in targets.iter().enumerate() {
+            tree.insert(number.to_string(), Entry::symlink(target.as_bytes()))
+                .unwrap();
+        }
+        let mut bytes = Vec::new();
+        feed(&tree, &mut bytes, &mut |_| {}).unwrap();
+        let mut archive = tar::Archive::new(&bytes[..]);
+        for (entry, target) in archive.entries().unwrap().zip(&targets) {
+            let mut entry = entry.unwrap();
+            assert_eq!(entry.link_name_bytes().unwrap(), target.as_bytes());
+            let records = entry.pax_extensions().unwrap().unwrap();
+            let keys: Vec<_> = records
+                .map(|record| record.unwrap().key_bytes().to_vec())
+                .collect();
+            assert_eq!(keys, [b"path"]);
+        }
     }
 }
