@@ -226,6 +226,33 @@ fn what_the_base_lacks_is_told() {
     }
 }
 
+/// A link in `.wants` comes too late to start anything.
+#[test]
+fn units_start_when_they_are_named() {
+    let room = Room::new();
+    let units = "tree/usr/lib/systemd/system";
+    room.write(&format!("{units}/a@.service"), "[Service]\nExecStart=sh\n");
+    for target in ["sysinit.target", "initrd-switch-root.target"] {
+        let wants = room.0.path().join(units).join(format!("{target}.wants"));
+        fs::create_dir(&wants).unwrap();
+        std::os::unix::fs::symlink("../a@.service", wants.join("a@b.service")).unwrap();
+    }
+    let (_, notes, status) = room.build("--tree=tree");
+    let sentence = "warning: sysinit.target wants a@b.service, which starts nothing in an extension; --start=a@b.service does\n";
+    assert_eq!((notes.as_str(), status), (sentence, 0));
+    let (shown, notes, status) = room.build("--tree=tree --start=a@b.service");
+    assert_eq!((notes.as_str(), status), ("", 0));
+    assert!(shown.contains(" EXTENSION_RELOAD_MANAGER=1\n"), "{shown}");
+    let (listed, _, _) = room.run("ext list tool.sysext.raw");
+    assert!(
+        listed.contains("usr/lib/systemd/system/sysinit.target.upholds/ukikit-tool.target"),
+        "{listed}"
+    );
+    let (_, notes, status) = room.build("--tree=tree --start=c.service --dry-run");
+    let sentence = "error: the unit c.service is to be started, but neither the base nor the extension has it\n";
+    assert_eq!((notes.as_str(), status), (sentence, 1));
+}
+
 #[test]
 fn images_beside_have_no_file_that_differs() {
     let room = Room::new();

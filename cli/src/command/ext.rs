@@ -12,6 +12,7 @@ mod list;
 mod passphrase;
 pub(crate) mod signing;
 mod source;
+mod started;
 #[cfg(feature = "pkcs11")]
 mod token_key;
 mod verify;

@@ -10,6 +10,7 @@ use ukikit_sysext::dracut::Dracut;
 use ukikit_sysext::recipe::Feature;
 use ukikit_sysext::{Error, Name, Release, System, Tree, Wishes, needs, startup};
 
+use super::started;
 use crate::file;
 use crate::output::{Output, with_hint};
 
@@ -50,6 +51,9 @@ pub(crate) struct Taking {
     /// The program dracut, by its name or path in the system at --root=
     #[arg(long, value_name = "PROGRAM", default_value = "dracut")]
     dracut_program: String,
+    /// A unit to start after the merge, beside those of recipes; may be given several times
+    #[arg(long, value_name = "UNIT")]
+    start: Vec<String>,
     /// Print what becomes of each file
     #[arg(long)]
     explain: bool,
@@ -78,7 +82,7 @@ impl Source {
             && self.initrd.is_none();
         let Some(initrd) = initrd else {
             return match tree {
-                Some(tree) if only_tree => Ok(Taken {
+                Some(tree) if only_tree && taking.start.is_empty() => Ok(Taken {
                     tree,
                     release: Vec::new(),
                 }),
@@ -104,11 +108,11 @@ impl Source {
             tree: adapted.tree,
             release: Vec::new(),
         };
-        if !only_tree {
-            let start: Vec<String> = features
-                .iter()
-                .flat_map(|feature| feature.recipe.start.clone())
-                .collect();
+        let start = features.iter().flat_map(|feature| &feature.recipe.start);
+        let start: Vec<String> = start.chain(&taking.start).cloned().collect();
+        started::check(&taken.tree, &initrd.tree, &start)?;
+        started::tell_others(&taken.tree, &start, out);
+        if !only_tree || !start.is_empty() {
             taken
                 .release
                 .extend(startup::add(&mut taken.tree, name, &start)?);
