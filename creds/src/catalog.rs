@@ -98,8 +98,17 @@ impl WellKnown {
     ///
     /// The first rule that is broken. No text of the plaintext stands in it.
     pub fn check(&self, name: &Name, plaintext: &[u8]) -> Result<(), Violation> {
-        check_unit_name(name.as_str()).map_err(|what| Violation { line: None, what })?;
+        self.check_name(name)?;
         self.content.check(plaintext)
+    }
+
+    /// Checks that the reader will take this name.
+    ///
+    /// # Errors
+    ///
+    /// The rule that is broken.
+    pub fn check_name(&self, name: &Name) -> Result<(), Violation> {
+        check_unit_name(name.as_str()).map_err(|what| Violation { line: None, what })
     }
 
     /// The encoding in which its reader takes it from the EFI system partition under this systemd.
