@@ -66,22 +66,38 @@ impl Esp {
     ///
     /// As [`Esp::place`].
     pub fn put(&self, files: Vec<File>, how: &Placing) -> Result<Changes, Error> {
-        let names: Vec<&str> = files.iter().map(|file| &*file.path).collect();
+        self.exchange(files, &[], how)
+    }
+
+    /// The same, with these paths taken away in the same change. One that is not there is no error.
+    ///
+    /// # Errors
+    ///
+    /// As [`Esp::place`].
+    pub fn exchange(
+        &self,
+        files: Vec<File>,
+        gone: &[String],
+        how: &Placing,
+    ) -> Result<Changes, Error> {
+        let coming = files.iter().map(|file| file.path.as_str());
+        let names: Vec<&str> = coming.chain(gone.iter().map(String::as_str)).collect();
         refuse_twice(&names)?;
         for uki in &how.needed_by {
             self.present_uki(uki)?;
         }
         let history = self.settled_history()?;
         let mut owned = history.owned().clone();
-        let changes = files
-            .into_iter()
-            .map(|file| {
-                let holds = Content::of(&file.content);
-                let change = self.putting(&history, file, how.force)?;
-                own(&mut owned, &change, holds, how);
-                Ok(change)
-            })
-            .collect::<Result<_, Error>>()?;
+        let mut changes = Vec::new();
+        for path in gone {
+            changes.push(self.removing(&history, &mut owned, path, how.force)?);
+        }
+        for file in files {
+            let holds = Content::of(&file.content);
+            let change = self.putting(&history, file, how.force)?;
+            own(&mut owned, &change, holds, how);
+            changes.push(change);
+        }
         Changes::new(self, &history, changes, owned)
     }
 
@@ -140,19 +156,28 @@ impl Esp {
         let mut owned = history.owned().clone();
         let mut changes = Vec::new();
         for path in paths {
-            let (directory, existing) = self.look_up(path)?;
-            let Some(existing) = existing else {
-                let name = path.rsplit('/').next().unwrap_or_default();
-                changes.push(Change::absent(join(&directory, name)));
-                continue;
-            };
-            let path = join(&directory, &existing);
-            let before = self.content_of_file(&path)?;
-            self.refuse_foreign(&history, &path, force)?;
-            owned.remove(&path);
-            changes.push(Change::remove(path, before));
+            changes.push(self.removing(&history, &mut owned, path, force)?);
         }
         Changes::new(self, &history, changes, owned)
+    }
+
+    fn removing(
+        &self,
+        history: &History,
+        owned: &mut Ledger,
+        path: &str,
+        force: bool,
+    ) -> Result<Change, Error> {
+        let (directory, existing) = self.look_up(path)?;
+        let Some(existing) = existing else {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            return Ok(Change::absent(join(&directory, name)));
+        };
+        let path = join(&directory, &existing);
+        let before = self.content_of_file(&path)?;
+        self.refuse_foreign(history, &path, force)?;
+        owned.remove(&path);
+        Ok(Change::remove(path, before))
     }
 
     /// What nobody needs any more of what ukikit has placed: companions of UKIs that are gone, and files for
