@@ -186,8 +186,8 @@ impl Run<'_> {
     /// would not take, and most of the budget.
     fn check(&self, host: &Host) -> Result<()> {
         let mut stored = 0;
-        for job in self.fleet.jobs(host, self.now)? {
-            let value = self.values.foresee(&job.source, &job.name, &host.name);
+        for (source, job) in self.fleet.jobs(host, self.now)? {
+            let value = self.values.foresee(&source, &job.name, &host.name);
             if let Some(value) = value.with_context(|| job.place.clone())? {
                 job.check(&value).with_context(|| job.place.clone())?;
                 // Base64 has four characters for three bytes.
@@ -216,11 +216,11 @@ impl Run<'_> {
         let before = self.store.record(&host.name)?;
         let before = before.map(|record| record.credentials).unwrap_or_default();
         let mut work = Work::default();
-        for job in self.fleet.jobs(host, self.now)? {
+        for (source, job) in self.fleet.jobs(host, self.now)? {
             let place = || job.place.clone();
             let value = self
                 .values
-                .read(&job.source, &job.name, &host.name)
+                .read(&source, &job.name, &host.name)
                 .with_context(place)?;
             job.check(&value).with_context(place)?;
             let known = before
@@ -323,16 +323,17 @@ impl Run<'_> {
     }
 }
 
-fn sealed(job: &Job, file: &[u8], fingerprint: String, now: Timestamp) -> SealedCredential {
-    let with_key = if job.binding.policy.signed.is_some() {
-        "tpm2-with-public-key"
-    } else {
-        "tpm2"
-    };
+/// What the record says of a new file.
+pub(crate) fn sealed(
+    job: &Job,
+    file: &[u8],
+    fingerprint: String,
+    now: Timestamp,
+) -> SealedCredential {
     SealedCredential {
         name: job.name.to_string(),
         path: job.path.clone(),
-        with_key: with_key.to_owned(),
+        with_key: job.with_key().to_owned(),
         pinned: job.form.pinned,
         encoding: word(job.form.encoding).to_owned(),
         bound_to: job.explanation().bound_to,

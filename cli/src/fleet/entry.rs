@@ -224,10 +224,14 @@ impl<'a> Reading<'a> {
     }
 
     fn public_key(&self, path: &Path) -> Result<PolicyKey> {
-        let path = directory(self.path).join(path);
-        let pem = fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
-        PolicyKey::from_pem(&pem).with_context(|| format!("cannot use `{}`", path.display()))
+        read_public_key(&directory(self.path).join(path))
     }
+}
+
+/// The key that signs PCR values, in PEM.
+pub(crate) fn read_public_key(path: &Path) -> Result<PolicyKey> {
+    let pem = fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    PolicyKey::from_pem(&pem).with_context(|| format!("cannot use `{}`", path.display()))
 }
 
 fn source(
@@ -248,7 +252,7 @@ fn source(
 }
 
 /// PCRs, and the values they will have unless the host's file of values has them.
-fn literal_pcrs(text: &str) -> Result<PcrWish> {
+pub(crate) fn literal_pcrs(text: &str) -> Result<PcrWish> {
     let wish: PcrWish = text.parse()?;
     ensure!(!wish.values.is_empty(), "tpm2-pcrs names no PCR");
     // The stub measures companions into PCR 12 and the kernel its initrds into PCR 9.

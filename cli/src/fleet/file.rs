@@ -91,6 +91,22 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// A credential of which nothing but its name is said.
+    pub(crate) fn new(name: Name) -> Self {
+        Self {
+            line: 0,
+            name,
+            source: None,
+            bind: None,
+            pcrs: None,
+            public_key: None,
+            public_key_pcrs: None,
+            pinned: None,
+            encoding: None,
+            not_after: None,
+        }
+    }
+
     /// These settings, and those of `base` where these leave something open.
     pub(crate) fn over(&self, base: &Self) -> Self {
         let (own, base) = (self.clone(), base.clone());

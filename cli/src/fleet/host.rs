@@ -17,6 +17,7 @@ use rand_core::CryptoRng;
 
 use super::file::{Fleet, Host, Settings};
 use super::policy::{Explanation, policy};
+use super::record::SealedCredential;
 use super::value::Source;
 use crate::delivery::{Delivery, Objection};
 use crate::moment;
@@ -33,7 +34,6 @@ pub(crate) struct Job {
     pub(crate) name: Name,
     /// From the root of the ESP.
     pub(crate) path: String,
-    pub(crate) source: Source,
     pub(crate) binding: TpmBinding,
     pub(crate) form: Form,
     pub(crate) not_after: Option<Timestamp>,
@@ -81,6 +81,23 @@ impl Job {
                 let (program, content) = (entry.program, entry.content.as_str());
                 anyhow!("{program} would not take its value ({content}): {violation}")
             })
+    }
+
+    /// The keys, as `--with-key=` spells them.
+    pub(crate) fn with_key(&self) -> &'static str {
+        if self.binding.policy.signed.is_some() {
+            "tpm2-with-public-key"
+        } else {
+            "tpm2"
+        }
+    }
+
+    /// Whether it was sealed in the same way and still opens.
+    pub(crate) fn is_as(&self, known: &SealedCredential, now: Timestamp) -> bool {
+        let expired = known
+            .not_after
+            .is_some_and(|moment| moment <= now.as_micros());
+        !expired && known.storage_key == self.storage_key() && known.options == self.options
     }
 
     /// The storage key's TPM name, hexadecimal: the part of the identity that decides who opens it.
@@ -152,8 +169,8 @@ pub(crate) fn word(encoding: Encoding) -> &'static str {
 const IDENTITY_MAX: usize = 1 << 20;
 
 impl Fleet {
-    /// Everything `host` gets, by name.
-    pub(crate) fn jobs(&self, host: &Host, now: Timestamp) -> Result<Vec<Job>> {
+    /// Everything `host` gets, by name, each with where its value comes from.
+    pub(crate) fn jobs(&self, host: &Host, now: Timestamp) -> Result<Vec<(Source, Job)>> {
         let settings = self.settings(host)?;
         let identity = identity(host)
             .with_context(|| format!("{}: host {}", self.at(host.line), host.name))?;
@@ -164,7 +181,13 @@ impl Fleet {
                 host.name,
                 settings.name
             );
-            job(settings, host, &identity, now, &place).with_context(|| place.clone())
+            let job = || -> Result<(Source, Job)> {
+                let source = settings.source.clone();
+                let source =
+                    source.context("it has no value: give `file`, `command` or `stdin`")?;
+                Ok((source, job(&settings, host, &identity, now, &place)?))
+            };
+            job().with_context(|| place.clone())
         };
         settings.into_values().map(job).collect()
     }
@@ -214,15 +237,16 @@ fn identity(host: &Host) -> Result<HostIdentity> {
     HostIdentity::from_json(&json).with_context(|| format!("cannot use `{shown}`"))
 }
 
-fn job(
-    settings: Settings,
+/// What is to be sealed for a host with this identity: everything but the value.
+pub(crate) fn job(
+    settings: &Settings,
     host: &Host,
     identity: &HostIdentity,
     now: Timestamp,
     place: &str,
 ) -> Result<Job> {
-    let form = Form::choose(&settings, host.target_systemd)?;
-    let policy = policy(&settings, host)?;
+    let form = Form::choose(settings, host.target_systemd)?;
+    let policy = policy(settings, host)?;
     check_reader(&settings.name, &form, &policy, host)?;
     let parent = identity
         .parent(form.pinned)
@@ -242,14 +266,10 @@ fn job(
     if let Some(not_after) = not_after.filter(|not_after| *not_after <= now) {
         bail!("not-after: {} is past", moment::show(not_after));
     }
-    let Some(source) = settings.source else {
-        bail!("it has no value: give `file`, `command` or `stdin`");
-    };
     Ok(Job {
         place: place.to_owned(),
-        name: settings.name,
+        name: settings.name.clone(),
         path,
-        source,
         binding,
         form,
         not_after,

@@ -186,9 +186,9 @@ pub fn carriers(
         .collect();
     for host in fleet.hosts() {
         let jobs = fleet.jobs(host, now)?;
-        let job = jobs.iter().find(|job| job.name == *name);
-        let current = job.map(|job| {
-            let value = values.read(&job.source, name, &host.name);
+        let job = jobs.iter().find(|(_, job)| job.name == *name);
+        let current = job.map(|(source, job)| {
+            let value = values.read(source, name, &host.name);
             let value = value.with_context(|| job.place.clone())?;
             Ok::<_, anyhow::Error>(key.fingerprint(&host.name, name, &value))
         });

@@ -76,6 +76,21 @@ impl Values {
         })
     }
 
+    /// The content of a file.
+    pub(crate) fn file(&self, path: &Path) -> Result<Secret> {
+        read_file(&self.directory.join(path))
+    }
+
+    /// What a program writes.
+    pub(crate) fn command(&self, argv: &[String]) -> Result<Secret> {
+        run(argv, &self.directory)
+    }
+
+    /// A member of the JSON object.
+    pub(crate) fn member(&self, name: &str) -> Option<&Secret> {
+        self.secrets.get(name).map(|secret| &**secret)
+    }
+
     /// The value of the credential `name` for `host`.
     pub(crate) fn read(&self, source: &Source, name: &Name, host: &str) -> Result<Arc<Secret>> {
         if !source.is_shared() {
