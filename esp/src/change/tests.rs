@@ -66,6 +66,28 @@ fn names(list: &[&str]) -> Vec<String> {
 }
 
 #[test]
+fn what_comes_and_what_goes_is_one_change() {
+    let (directory, esp) = esp();
+    let old = esp.place(&uki("EFI/Linux/a.efi"), files(&[("old.cred", "one")]));
+    old.unwrap().apply(&esp).unwrap();
+    let before = tree(directory.path());
+
+    let path = |name: &str| format!("EFI/Linux/a.efi.extra.d/{name}");
+    let coming = vec![crate::File::new(path("new.cred"), b"two".to_vec())];
+    let going = [path("old.cred"), path("never.cred")];
+    let changes = esp.exchange(coming, &going, &Placing::new()).unwrap();
+    assert_eq!(
+        changes.to_string(),
+        "add      EFI/Linux/a.efi.extra.d/new.cred (3 bytes)\n\
+         remove   EFI/Linux/a.efi.extra.d/old.cred (3 bytes)\n\
+         absent   EFI/Linux/a.efi.extra.d/never.cred\n"
+    );
+    changes.apply(&esp).unwrap();
+    esp.undo().unwrap().apply(&esp).unwrap();
+    assert_eq!(tree(directory.path()), before);
+}
+
+#[test]
 fn places_and_removes_to_the_same_bytes() {
     let (directory, esp) = esp();
     let before = tree(directory.path());
