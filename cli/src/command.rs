@@ -6,6 +6,7 @@ pub(crate) mod cred;
 mod esp;
 mod ext;
 mod fleet;
+mod host;
 mod pe;
 mod predict;
 mod recipe;
@@ -56,6 +57,9 @@ enum Noun {
     /// PE files - UKIs, addons, boot loaders: sign, verify
     #[command(subcommand)]
     Pe(pe::Verb),
+    /// One file per host: plan what it makes, and do it
+    #[command(subcommand)]
+    Host(Box<host::Verb>),
     /// Credentials for many hosts at once
     #[command(subcommand)]
     Fleet(fleet::Verb),
@@ -82,6 +86,7 @@ impl Ukikit {
             Noun::Trust(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
             Noun::Esp(verb) => verb.run(out),
             Noun::Pe(verb) => verb.run(out),
+            Noun::Host(verb) => verb.run(out),
             Noun::Fleet(verb) => verb.run(out),
             Noun::Check(verb) => verb.run(out),
             Noun::Predict(verb) => verb.run(out),

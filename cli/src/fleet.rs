@@ -24,8 +24,15 @@ mod value;
 pub use encrypt::{Run, Shard};
 pub use file::Fleet;
 pub use forget::{Forgotten, forget};
+pub use policy::Bind;
 pub use record::{FingerprintKey, HostRecord, SealedCredential};
 pub use status::{Carrier, Carriers, Standing, Status, carriers, status};
 pub use store::{Sealer, Store};
 pub use summary::Summary;
 pub use value::Values;
+
+pub(crate) use encrypt::sealed;
+pub(crate) use entry::{literal_pcrs, read_public_key};
+pub(crate) use file::{Host, Settings};
+pub(crate) use host::{Job, job, word};
+pub(crate) use record::SCHEMA as RECORD_SCHEMA;

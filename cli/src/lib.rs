@@ -9,6 +9,7 @@ pub mod check;
 pub mod delivery;
 pub mod endorsement;
 pub mod fleet;
+pub mod host;
 pub mod model;
 pub mod moment;
 mod planned_boot;

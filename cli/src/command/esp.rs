@@ -6,7 +6,7 @@ mod list;
 mod place;
 mod remove;
 mod undo;
-mod verify;
+pub(super) mod verify;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -48,7 +48,7 @@ impl Verb {
 
 /// `--esp=`
 #[derive(Debug, Args)]
-struct Root {
+pub(super) struct Root {
     /// Root directory of the EFI system partition; several times for several that are to be alike
     /// [default: where bootctl would find it, on XBOOTLDR if the UKI is there]
     #[arg(long, value_name = "DIR")]
@@ -57,7 +57,7 @@ struct Root {
 
 impl Root {
     /// At least one.
-    fn open(&self, target: Option<&Target>) -> Result<Vec<Esp>> {
+    pub(super) fn open(&self, target: Option<&Target>) -> Result<Vec<Esp>> {
         if self.esp.is_empty() {
             return Ok(vec![discover::esp(target)?]);
         }
@@ -68,7 +68,7 @@ impl Root {
 
 /// The options of every verb that changes something.
 #[derive(Debug, Args)]
-struct Changing {
+pub(super) struct Changing {
     #[command(flatten)]
     root: Root,
     /// Bytes that have to stay free on the ESP at every moment
@@ -76,7 +76,7 @@ struct Changing {
     keep_free: u64,
     /// Show what would change, and change nothing
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// Print the changes as JSON
     #[arg(long, value_enum, value_name = "FORM", default_value_t)]
     json: Json,
@@ -84,7 +84,7 @@ struct Changing {
 
 impl Changing {
     /// The partitions, with everything finished that was interrupted.
-    fn open(&self, target: Option<&Target>, out: &mut Output) -> Result<Vec<Esp>> {
+    pub(super) fn open(&self, target: Option<&Target>, out: &mut Output) -> Result<Vec<Esp>> {
         let all: Vec<Esp> = self.root.open(target)?;
         let all = all.into_iter().map(|esp| esp.keep_free(self.keep_free));
         let all: Vec<Esp> = all.collect();
@@ -97,7 +97,7 @@ impl Changing {
     }
 
     /// Makes the changes, planned for all partitions before the first is made.
-    fn apply(&self, planned: &[(Esp, Changes)], out: &mut Output) -> Result<()> {
+    pub(super) fn apply(&self, planned: &[(Esp, Changes)], out: &mut Output) -> Result<()> {
         for (esp, changes) in planned {
             changes
                 .check_room(esp)
@@ -162,7 +162,7 @@ impl fmt::Display for Report<'_> {
 }
 
 /// Names the UKIs there are when one was not found.
-fn hint_at_ukis(error: Error, esp: &Esp) -> anyhow::Error {
+pub(super) fn hint_at_ukis(error: Error, esp: &Esp) -> anyhow::Error {
     let ukis = esp.ukis().unwrap_or_default();
     if !matches!(error, Error::NoUki { .. }) || ukis.is_empty() {
         return with_remedy(error);
@@ -176,7 +176,7 @@ fn hint_at_ukis(error: Error, esp: &Esp) -> anyhow::Error {
 }
 
 /// Tells what to do about what stands in the way of a change.
-fn with_remedy(error: Error) -> anyhow::Error {
+pub(super) fn with_remedy(error: Error) -> anyhow::Error {
     let hint = match &error {
         Error::Foreign { .. } | Error::ChangedSince { .. } => "--force does it all the same",
         Error::Interrupted { .. } => "the next change finishes it, and so does `ukikit esp gc`",

@@ -9,7 +9,7 @@ mod digest;
 mod files;
 mod inspect;
 mod list;
-mod passphrase;
+pub(super) mod passphrase;
 pub(crate) mod signing;
 mod source;
 mod started;

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use ukikit_creds::catalog::{Reader, WellKnown};
 use ukikit_creds::{Name, PcrMask, PcrPolicy, PcrValues, SignedPcrWish, SignedPolicy};
@@ -12,9 +13,9 @@ use ukikit_creds::{Name, PcrMask, PcrPolicy, PcrValues, SignedPcrWish, SignedPol
 use super::file::{Host, Settings};
 
 /// `bind`: there is no default, so nobody is bound, or unbound, by accident.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Bind {
+pub enum Bind {
     /// The TPM alone.
     None,
     /// The TPM, and PCRs with the values given in `tpm2-pcrs`.

@@ -15,7 +15,7 @@ use crate::output::with_hint;
 
 /// `--encoding=`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(super) enum Encoding {
+pub(in crate::command) enum Encoding {
     /// Base64 text
     #[default]
     Base64,
@@ -24,7 +24,7 @@ pub(super) enum Encoding {
 }
 
 /// What the files are held against.
-pub(super) struct Expected<'a> {
+pub(in crate::command) struct Expected<'a> {
     encoding: Encoding,
     /// Of those who may sign images; none: those in the initrd of the UKI.
     certificates: &'a [PathBuf],
@@ -37,7 +37,7 @@ pub(super) struct Expected<'a> {
 }
 
 impl<'a> Expected<'a> {
-    pub(super) fn new(
+    pub(in crate::command) fn new(
         encoding: Encoding,
         certificates: &'a [PathBuf],
         uki: Option<&'a [u8]>,
@@ -55,7 +55,7 @@ impl<'a> Expected<'a> {
     }
 
     /// Says why the initrd would not take the companion.
-    pub(super) fn verify(&mut self, companion: &Companion) -> Result<()> {
+    pub(in crate::command) fn verify(&mut self, companion: &Companion) -> Result<()> {
         let verdict = match companion.name().kind() {
             Kind::Credential => self.verify_credential(companion.content()),
             Kind::Addon => verify_addon(companion.content(), self.uki),

@@ -26,7 +26,10 @@ pub(super) fn of_file(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
 }
 
 /// A line typed on the terminal; without one, `no_terminal`.
-pub(super) fn ask(prompt: &str, no_terminal: anyhow::Error) -> Result<Zeroizing<Vec<u8>>> {
+pub(in crate::command) fn ask(
+    prompt: &str,
+    no_terminal: anyhow::Error,
+) -> Result<Zeroizing<Vec<u8>>> {
     typed(prompt).map_err(|error| match error.kind() {
         // Where the signal is ignored, for instance behind `nohup`.
         io::ErrorKind::Interrupted => anyhow!("interrupted"),

@@ -1,0 +1,49 @@
+//! One file per host: what it is to be, and from that the credentials, the extensions and the places of both.
+//!
+//! ```text
+//! HOST.toml ─ HostFile ─ Wanted ─┬─ credentials ─ sealed to the identity ─┐
+//!                                └─ recipes ─ images that are there ──────┴─ one change of the ESP
+//! ```
+//!
+//! Everything up to `Wanted` is a function of the file's text alone. Secrets are read when they are sealed, never before.
+
+mod apply;
+mod file;
+mod luks;
+mod mount;
+mod network;
+mod plan;
+mod provision;
+mod recovery;
+mod report;
+mod seal;
+mod source;
+mod state;
+mod storage;
+mod unit;
+mod wanted;
+mod word;
+
+pub use apply::{Applied, Apply};
+pub use file::{HostFile, directory, schema};
+pub use luks::Luks;
+pub use mount::{Mount, Nfs, Root};
+pub use network::{Bond, BondMode, Bridge, Dhcp, Network, Vlan};
+pub use plan::{Destination, Plan};
+pub use provision::{By, Provision};
+pub use recovery::Recovery;
+pub use report::Report;
+pub use seal::Seal;
+pub use source::{Part, Shape, Source, Sources};
+pub use state::State;
+pub use storage::{Chap, Iscsi, Mutual, Nbd, NvmeTcp};
+pub use unit::{File, Mode, Unit};
+pub use wanted::{Wanted, WantedCredential};
+pub use word::{
+    AbsolutePath, Address, AddressWithPrefix, CredentialName, Device, FsType, HostName,
+    InterfaceName, IscsiName, MacAddress, MachineId, MountOption, MountSource, Nqn, Portal,
+    RecipeName, Server, Token, UnitName, VolumeName,
+};
+
+#[cfg(test)]
+mod tests;
