@@ -9,6 +9,7 @@
 
 mod apply;
 mod file;
+pub mod import;
 mod luks;
 mod mount;
 mod network;

@@ -1,6 +1,7 @@
 //! `ukikit host`: its verbs, and the options that say which host, which UKI and where secrets come from.
 
 mod apply;
+mod import;
 mod plan;
 mod schema;
 
@@ -27,6 +28,8 @@ pub(crate) enum Verb {
     Plan(plan::Plan),
     /// Seal and place what a host file asks for, as one change that `ukikit esp undo` takes back
     Apply(apply::Apply),
+    /// Write the host file that an existing system implies, and say what it cannot express
+    Import(import::Import),
     /// Print the JSON schema of host files
     Schema(schema::Schema),
 }
@@ -36,6 +39,7 @@ impl Verb {
         match self {
             Self::Plan(verb) => verb.run(out),
             Self::Apply(verb) => verb.run(out),
+            Self::Import(verb) => verb.run(out),
             Self::Schema(verb) => verb.run(out),
         }
     }
