@@ -291,13 +291,16 @@ fn is_library_directory(directory: &str) -> bool {
 }
 
 /// The initrd or a sound extension has a library of this name in a directory of the loader's.
-fn has_library(subject: &Subject<'_>, name: &str) -> bool {
+fn has_library(subject: &Subject<'_>, name: &str, own: &[String]) -> bool {
     let trees = sound(subject).map(|extension| &extension.tree);
     trees.chain(subject.initrd()).any(|tree| {
         tree.iter().any(|(path, _)| {
             let path = String::from_utf8_lossy(path);
             let parts = path.rsplit_once('/');
-            parts.is_some_and(|(directory, file)| file == name && is_library_directory(directory))
+            parts.is_some_and(|(directory, file)| {
+                file == name
+                    && (is_library_directory(directory) || own.iter().any(|own| own == directory))
+            })
         })
     })
 }
@@ -313,11 +316,10 @@ pub(super) fn library_missing(subject: &Subject<'_>) -> Vec<Found> {
                 return None;
             };
             let file = content.read(64 << 20).ok()?;
-            let needed = super::elf::needed(&file).into_iter();
-            let name = needed
-                .into_iter()
-                .find(|name| !has_library(subject, name))?;
-            Some((String::from_utf8_lossy(path).into_owned(), name))
+            let needed = super::elf::needed(&file);
+            let has = |name: &String| has_library(subject, name, &needed.directories);
+            let name = needed.libraries.iter().find(|name| !has(name))?;
+            Some((String::from_utf8_lossy(path).into_owned(), name.clone()))
         });
         if let Some((path, name)) = missing {
             let reason =
