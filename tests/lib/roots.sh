@@ -24,11 +24,10 @@ SYSTEMD_257=(
 )
 # What the recipes take, the servers their boots talk to, and the vendor's UKI of these boots: all from one day's packages.
 FEATURES_262=(
-    systemd udev systemd-boot-efi systemd-container systemd-cryptsetup systemd-repart systemd-tpm
-    libtss2-esys-3.0.2-0t64 libtss2-mu-4.0.1-0t64 libtss2-rc0t64 libtss2-tcti-device0t64
-    cpio dracut dracut-network linux-image-cloud-amd64 ovmf systemd-boot-tools systemd-ukify zstd
-    btrfs-progs cryptsetup-bin kpartx lvm2 mdadm multipath-tools nbd-client nfs-common nvme-cli open-iscsi openssh-server
-    e2fsprogs fdisk iproute2 nano procps strace xfsprogs
+    "${SYSTEMD_262[@]}"
+    dracut-network
+    btrfs-progs kpartx lvm2 mdadm multipath-tools nbd-client nfs-common nvme-cli open-iscsi openssh-server
+    e2fsprogs iproute2 nano procps strace xfsprogs
     nbdkit tgt
 )
 
