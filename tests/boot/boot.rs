@@ -379,7 +379,8 @@ impl<'a> Scene<'a> {
             tpm: self.tpm.path().to_owned(),
             timeout: Duration::from_secs(600),
         };
-        let started = measured::Started::new(&self.esp(), "EFI/Linux/vendor.efi");
+        let started = measured::Started::new(&self.esp(), "EFI/Linux/vendor.efi")
+            .securely(self.lab.join("smm").exists());
         let report = machine.boot();
         started.assert_measured(&report, "os-separator");
         report

@@ -17,6 +17,7 @@ pub(crate) struct Started {
     esp: PathBuf,
     uki: String,
     entry: Option<String>,
+    secure_boot: bool,
 }
 
 impl Started {
@@ -30,7 +31,14 @@ impl Started {
             esp: esp.to_owned(),
             uki: uki.to_owned(),
             entry: entry.map(|name| format!("loader/entries/{name}")),
+            secure_boot: false,
         }
+    }
+
+    /// By firmware that enforces Secure Boot.
+    pub(crate) fn securely(mut self, enforced: bool) -> Self {
+        self.secure_boot = enforced;
+        self
     }
 
     fn predict(&self) -> Vec<String> {
@@ -38,6 +46,9 @@ impl Started {
         arguments.push(format!("--esp={}", self.esp.display()));
         if let Some(entry) = &self.entry {
             arguments.push(format!("--entry={entry}"));
+        }
+        if self.secure_boot {
+            arguments.push("--secure-boot".to_owned());
         }
         arguments
     }
