@@ -20,7 +20,7 @@ use super::word::{AbsolutePath, Device, FsType, MountOption, MountSource, Server
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 #[non_exhaustive]
 pub struct Root {
-    /// Its device [default: the disk of the one [[iscsi]] with `lun` or [[nbd]], or the one volume of [[luks]]]
+    /// Its device [default: the disk of the one `[[iscsi]]` with `lun` or `[[nbd]]`, or the one volume of `[[luks]]`]
     pub device: Option<Device>,
     /// Its file system [default: auto]
     #[serde(rename = "type")]
