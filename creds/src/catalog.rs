@@ -24,6 +24,11 @@ pub enum Reader {
 }
 
 impl Reader {
+    /// Who reads a credential of this name: of those systemd does not know, a service.
+    pub fn of(name: &Name) -> Self {
+        WellKnown::find(name).map_or(Self::Service, |known| known.reader)
+    }
+
     /// Whether it reads what came with the boot alone: encrypted, that is from the EFI system partition, never from a
     /// credential store.
     pub fn is_early(self) -> bool {

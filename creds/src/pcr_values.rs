@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::catalog::Reader;
 use crate::error::Error;
 use crate::pcr::{PcrBank, PcrWish};
 
@@ -12,19 +13,28 @@ use crate::pcr::{PcrBank, PcrWish};
 pub struct PcrValues(BTreeMap<(PcrBank, u32), Vec<u8>>);
 
 impl PcrValues {
-    /// Reads what `systemd-analyze pcrs --json=` prints, `[{"nr": 7, "sha256": "HEX"}, …]`, or values by bank and number,
-    /// `{"sha256": {"7": "HEX"}}`, as one moment of a prediction has them. Other members are passed over.
+    /// Reads what `systemd-analyze pcrs --json=` prints, `[{"nr": 7, "sha256": "HEX"}, …]`, values by bank and number,
+    /// `{"sha256": {"7": "HEX"}}`, or these by moment in the member `points`, as `ukikit predict --json=` prints them. Other
+    /// members are passed over.
+    ///
+    /// Of moments the one at which `reader` opens a credential counts: `after-stub` for generators and PID 1, for services
+    /// `os-separator`, or `enter-initrd` where that does not come.
     ///
     /// # Errors
     ///
-    /// [`Error::PcrValues`] for other JSON, a PCR above 23, one named twice, or a value that is not of its bank's size.
-    pub fn from_json(json: &[u8]) -> Result<Self, Error> {
+    /// [`Error::PcrValues`] for other JSON, a PCR above 23, one named twice, a value that is not of its bank's size, and
+    /// without that moment.
+    pub fn from_json(json: &[u8], reader: Reader) -> Result<Self, Error> {
         let file: File = serde_json::from_slice(json).map_err(|error| match error.is_data() {
-            true => {
-                Error::PcrValues("it is neither a list of registers nor an object of banks".into())
-            }
+            true => Error::PcrValues(
+                "it is neither a list of registers, nor an object of banks or of points".into(),
+            ),
             false => Error::PcrValues(error.to_string()),
         })?;
+        let file = match file {
+            File::Prediction { points } => File::Banks(at_reading(points, reader)?),
+            file => file,
+        };
         let mut values = Self::default();
         match file {
             File::Registers(registers) => {
@@ -34,6 +44,7 @@ impl PcrValues {
                     }
                 }
             }
+            File::Prediction { .. } => {}
             File::Banks(banks) => {
                 for (bank, registers) in banks {
                     for (number, value) in registers {
@@ -90,11 +101,27 @@ impl PcrWish {
     }
 }
 
+/// The banks at the moment when `reader` opens a credential.
+fn at_reading(mut points: BTreeMap<String, Banks>, reader: Reader) -> Result<Banks, Error> {
+    let moments: &[&str] = match reader.is_early() {
+        true => &["after-stub"],
+        false => &["os-separator", "enter-initrd"],
+    };
+    let found = moments.iter().find_map(|moment| points.remove(*moment));
+    found.ok_or_else(|| {
+        let moments = moments.join(" nor ");
+        Error::PcrValues(format!("its points have no {moments}"))
+    })
+}
+
+type Banks = BTreeMap<String, BTreeMap<String, String>>;
+
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum File {
     Registers(Vec<Register>),
-    Banks(BTreeMap<String, BTreeMap<String, String>>),
+    Prediction { points: BTreeMap<String, Banks> },
+    Banks(Banks),
 }
 
 #[derive(Deserialize)]
@@ -117,8 +144,11 @@ mod tests {
         );
         let banks =
             format!(r#"{{"sha256":{{"7":"{zero}"}},"sha384":{{"7":"{one}","8":"{one}"}}}}"#);
-        let values = PcrValues::from_json(registers.as_bytes()).unwrap();
-        assert_eq!(PcrValues::from_json(banks.as_bytes()).unwrap(), values);
+        let values = PcrValues::from_json(registers.as_bytes(), Reader::Service).unwrap();
+        assert_eq!(
+            PcrValues::from_json(banks.as_bytes(), Reader::Service).unwrap(),
+            values
+        );
         for (text, bank, expected) in [
             ("7", PcrBank::Sha256, vec![(7, Some(vec![0; 32]))]),
             ("7:sha384", PcrBank::Sha384, vec![(7, Some(vec![0x11; 48]))]),
@@ -138,6 +168,30 @@ mod tests {
             wish.take_from(&values).unwrap_err().to_string(),
             "PCR 8 has no value in the sha256 bank"
         );
+    }
+
+    #[test]
+    fn of_a_prediction_the_moment_of_the_reader_counts() {
+        let hex = |byte: u8| hex::encode([byte; 32]);
+        let point = |byte| format!(r#"{{"sha256":{{"13":"{}"}}}}"#, hex(byte));
+        let (stub, initrd, separator) = (point(1), point(2), point(3));
+        let without = format!(
+            r#"{{"schema":1,"points":{{"after-stub":{stub},"enter-initrd":{initrd}}},"events":[]}}"#
+        );
+        let with = format!(
+            r#"{{"schema":1,"points":{{"after-stub":{stub},"enter-initrd":{initrd},"os-separator":{separator}}}}}"#
+        );
+        for (json, reader, byte) in [
+            (&with, Reader::Generator, 1),
+            (&with, Reader::Manager, 1),
+            (&with, Reader::Service, 3),
+            (&without, Reader::Service, 2),
+        ] {
+            let values = PcrValues::from_json(json.as_bytes(), reader).unwrap();
+            let mut wish: PcrWish = "13".parse().unwrap();
+            wish.take_from(&values).unwrap();
+            assert_eq!(wish.values, [(13, Some(vec![byte; 32]))].into());
+        }
     }
 
     #[test]
@@ -162,11 +216,15 @@ mod tests {
             ),
             (
                 "7".to_owned(),
-                "it is neither a list of registers nor an object of banks",
+                "it is neither a list of registers, nor an object of banks or of points",
+            ),
+            (
+                r#"{"points":{"ready":{}}}"#.to_owned(),
+                "its points have no os-separator nor enter-initrd",
             ),
         ] {
             assert_eq!(
-                PcrValues::from_json(json.as_bytes())
+                PcrValues::from_json(json.as_bytes(), Reader::Service)
                     .unwrap_err()
                     .to_string(),
                 format!("the file of PCR values cannot be used: {reason}")

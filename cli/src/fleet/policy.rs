@@ -62,7 +62,8 @@ pub(crate) fn policy(settings: &Settings, host: &Host) -> Result<PcrPolicy> {
             bail!("it is bound to PCRs: give `tpm2-pcrs`, here or at the host");
         };
         if let Some(path) = &host.pcr_values {
-            let taken = read_values(path).and_then(|values| Ok(wish.take_from(&values)?));
+            let taken = read_values(path, Reader::of(&settings.name))
+                .and_then(|values| Ok(wish.take_from(&values)?));
             taken.with_context(|| format!("cannot use `{}`", path.display()))?;
         }
         let open = wish.to_read();
@@ -92,9 +93,9 @@ pub(crate) fn policy(settings: &Settings, host: &Host) -> Result<PcrPolicy> {
     Ok(policy)
 }
 
-fn read_values(path: &Path) -> Result<PcrValues> {
+fn read_values(path: &Path, reader: Reader) -> Result<PcrValues> {
     let json = File::open(path).and_then(|file| crate::read_wiped(file, VALUES_MAX))?;
-    Ok(PcrValues::from_json(&json)?)
+    Ok(PcrValues::from_json(&json, reader)?)
 }
 
 const VALUES_MAX: usize = 1 << 20;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
 use ukikit::delivery::Delivery;
+use ukikit_creds::catalog::Reader;
 use ukikit_creds::tpm::Tpm;
 use ukikit_creds::{
     Credential, EncryptedCredential, HostIdentity, HostSecret, Key, Kind, Name, PUBLIC_KEY_FILE,
@@ -46,7 +47,7 @@ pub(super) struct Wish {
     /// PCRs to bind to, such as 7+14 for their values of now, or 7:sha256=HEX
     #[arg(long = "tpm2-pcrs", value_name = "PCRS")]
     pub(super) pcrs: Option<PcrWish>,
-    /// Take the values of PCRs from this file instead of the TPM: JSON of systemd-analyze pcrs, or {"sha256": {"7": "HEX"}}
+    /// Take the values of PCRs from this file instead of the TPM: JSON of systemd-analyze pcrs, of ukikit predict, or {"sha256": {"7": "HEX"}}
     #[arg(long = "tpm2-pcr-values", value_name = "FILE", requires = "pcrs")]
     pub(super) pcr_values: Option<PathBuf>,
     /// Accept PCR values signed by this RSA key, in PEM
@@ -143,7 +144,8 @@ impl Wish {
             .unwrap_or_else(|| self.encoding_for(name.as_ref()));
         let mut pcrs = self.pcrs.clone().unwrap_or_default();
         if let Some(path) = &self.pcr_values {
-            let taken = PcrValues::from_json(&file::read(path, PCR_VALUES_MAX)?)
+            let reader = name.as_ref().map_or(Reader::Service, Reader::of);
+            let taken = PcrValues::from_json(&file::read(path, PCR_VALUES_MAX)?, reader)
                 .and_then(|values| pcrs.take_from(&values));
             taken.with_context(|| format!("cannot use `{}`", path.display()))?;
         }
