@@ -6,14 +6,14 @@
 mod support;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use ukikit_esp::Bank;
 
-use support::{pe, text, ukikit, vector, vector_json};
+use support::{pe, schema, text, ukikit, vector, vector_json};
 
 fn predict(arguments: &[&str]) -> Output {
     ukikit().arg("predict").args(arguments).output().unwrap()
@@ -22,7 +22,9 @@ fn predict(arguments: &[&str]) -> Output {
 fn json_of(arguments: &[&str]) -> Value {
     let output = predict(&[arguments, &["--json=short"]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    let said = serde_json::from_slice(&output.stdout).unwrap();
+    schema::assert_valid("predict", &said);
+    said
 }
 
 fn esp_of(set: &str) -> String {
@@ -327,6 +329,7 @@ fn a_policy_is_what_a_signer_of_pcr_policies_is_given() {
         assert_eq!(entry["pcrs"], json!([11]));
         assert_eq!(entry["pkfp"], signatures["sha256"][0]["pkfp"]);
         assert_eq!(entry["pol"].as_str().unwrap().len(), 64);
+        assert_eq!(entry["tbs"], entry["pol"]);
     }
     assert_ne!(entries[0]["pol"], entries[1]["pol"]);
     let refused = predict(&[&esp, "--uki=b.efi", "--format=policy"]);
@@ -344,6 +347,180 @@ fn a_policy_is_what_a_signer_of_pcr_policies_is_given() {
         text(&refused.stderr),
         "error: `ready` is not how a boot goes: its phases are enter-initrd:leave-initrd:sysinit:ready\n"
     );
+}
+
+/// PCR 4 holds programs by what is signed of them: their signatures and checksums are left out, and no byte is added.
+#[test]
+fn programs_are_measured_by_their_authenticode_hash() {
+    let (room, esp) = room();
+    let addon = pe::addon(&[(".cmdline", b"quiet")]);
+    let write = |path: &str, content: &[u8]| {
+        let path = room.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    };
+    write("EFI/BOOT/BOOTX64.EFI", &[&addon[..], b"odd"].concat());
+    write("EFI/Linux/a.efi.extra.d/x.addon.efi", &addon);
+    write("EFI/Linux/a.efi.extra.d/y.addon.efi", b"no PE file");
+    let uki = fs::read(room.path().join("EFI/Linux/a.efi")).unwrap();
+    // Of these files: the checksum at byte 152, the place and size of the certificate table at 232.
+    let hashed = |file: &[u8]| [&file[..152], &file[156..232], &file[240..]].concat();
+    let loader = hashed(&[&addon[..], b"odd"].concat());
+    let (uki, addon) = (hashed(&uki), hashed(&addon));
+    let action = b"Calling EFI Application from Boot Option";
+    for (option, measured) in [
+        ("--loader=none", &[&action[..], &[0; 4], &uki, &addon][..]),
+        (
+            "--loader=EFI/BOOT/BOOTX64.EFI",
+            &[action, &[0; 4], &loader, &uki, &addon],
+        ),
+    ] {
+        let said = json_of(&[&esp, "--uki=EFI/Linux/a.efi", option]);
+        for bank in Bank::ALL {
+            let values = &said["points"]["after-stub"][bank.as_str()];
+            assert_eq!(values["4"], register(bank, measured), "{option}");
+            let separated = [measured, &[b"os-separator"]].concat();
+            let values = &said["points"]["os-separator"][bank.as_str()];
+            assert_eq!(values["4"], register(bank, &separated), "{option}");
+        }
+    }
+    let refused = predict(&[&esp, "--uki=EFI/Linux/a.efi", "--loader=gone.efi"]);
+    assert_eq!(refused.status.code(), Some(1));
+}
+
+/// What a planned change makes of the PCRs is what they are once it is made; the ESP is not touched.
+#[test]
+fn a_planned_change_is_measured_as_if_it_were_made() {
+    let (room, esp) = room();
+    let write = |path: &str, content: &[u8]| {
+        let path = room.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    };
+    write("new/two.cred", b"another two");
+    write("new/f.sysext.raw", b"feature");
+    let uki = "--uki=EFI/Linux/a.efi";
+    let before = json_of(&[&esp, uki]);
+    let new = |name: &str| format!("--place={}", room.path().join("new").join(name).display());
+    let (two, feature) = (new("two.cred"), new("f.sysext.raw"));
+    let planned = json_of(&[&esp, uki, &two, &feature, "--remove=one.cred"]);
+    assert_eq!(json_of(&[&esp, uki]), before);
+
+    let own = room.path().join("EFI/Linux/a.efi.extra.d");
+    fs::remove_file(own.join("one.cred")).unwrap();
+    for name in ["two.cred", "f.sysext.raw"] {
+        fs::copy(room.path().join("new").join(name), own.join(name)).unwrap();
+    }
+    assert_eq!(json_of(&[&esp, uki]), planned);
+}
+
+/// One variant for what is, one for what is planned; of the same measurements it is the same file.
+#[test]
+fn components_of_pcrlock_have_a_variant_for_each_boot() {
+    let (room, esp) = room();
+    let path = |name: &str| room.path().join(name);
+    fs::write(path("f.sysext.raw"), b"feature").unwrap();
+    let uki = "--uki=EFI/Linux/a.efi";
+    let output = format!("--output={}", path("pcrlock.d").display());
+    let place = format!("--place={}", path("f.sysext.raw").display());
+    let (now, then) = (json_of(&[&esp, uki]), json_of(&[&esp, uki, &place]));
+    let digits = |said: &Value, pcr: &str| {
+        let value = &said["points"]["after-stub"]["sha256"][pcr];
+        value.as_str().unwrap()[..16].to_owned()
+    };
+    let mut expected = Vec::new();
+    for (component, pcr) in [("655-ukikit-pcr12", "12"), ("656-ukikit-pcr13", "13")] {
+        for said in [&now, &then] {
+            let file = format!("EFI-Linux-a.efi-{}.pcrlock", digits(said, pcr));
+            expected.push(format!("{component}.pcrlock.d/{file}"));
+        }
+    }
+    expected.sort();
+    expected.dedup();
+    assert_eq!(expected.len(), 3);
+    for _ in 0..2 {
+        let made = predict(&[&esp, uki, "--format=pcrlock", &output, &place]);
+        assert_eq!(made.status.code(), Some(0), "{}", text(&made.stderr));
+        assert_eq!(files_below(&path("pcrlock.d")), expected);
+    }
+
+    let records = |said: &Value, pcr: u64| -> Value {
+        let events = said["events"].as_array().unwrap().iter();
+        let records = events.filter(|event| event["pcr"] == pcr).map(|event| {
+            let digests = event["digests"].as_object().unwrap().iter();
+            let digests = digests.map(|(bank, hash)| json!({"hashAlg": bank, "digest": hash}));
+            json!({"pcr": pcr, "digests": digests.collect::<Vec<_>>()})
+        });
+        json!({"records": records.collect::<Vec<_>>()})
+    };
+    for (said, component, pcr) in [
+        (&now, "655-ukikit-pcr12", 12),
+        (&now, "656-ukikit-pcr13", 13),
+        (&then, "656-ukikit-pcr13", 13),
+    ] {
+        let file = format!("EFI-Linux-a.efi-{}.pcrlock", digits(said, &pcr.to_string()));
+        let file = path("pcrlock.d")
+            .join(format!("{component}.pcrlock.d"))
+            .join(file);
+        let written: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+        let sorted = |mut value: Value| {
+            for record in value["records"].as_array_mut().unwrap() {
+                let digests = record["digests"].as_array_mut().unwrap();
+                digests.sort_by_key(|digest| digest["hashAlg"].as_str().unwrap().to_owned());
+            }
+            value
+        };
+        assert_eq!(sorted(written), sorted(records(said, pcr)));
+    }
+    assert_eq!(
+        predict(&[&esp, uki, "--format=pcrlock"]).status.code(),
+        Some(2)
+    );
+}
+
+/// What systemd-pcrlock has locked stays open only if it covers what the next boot measures.
+#[test]
+fn placing_warns_of_a_policy_that_does_not_cover_it() {
+    let (room, esp) = room();
+    let path = |name: &str| room.path().join(name).display().to_string();
+    fs::copy(vector("creds/cred/262-null-one.cred"), path("one.cred")).unwrap();
+    let uki = "--uki=EFI/Linux/a.efi";
+    let place = |policy: &Value| {
+        fs::write(path("pcrlock.json"), policy.to_string()).unwrap();
+        let policy = format!("--tpm2-pcrlock={}", path("pcrlock.json"));
+        let mut place = ukikit();
+        place.args(["esp", "place", "--force", "--dry-run", &esp, uki]);
+        let output = place.arg(policy).arg(path("one.cred")).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stderr)
+    };
+    let planned = json_of(&[&esp, uki, &format!("--place={}", path("one.cred"))]);
+    let value = &planned["points"]["os-separator"]["sha256"]["12"];
+    let zero = "00".repeat(32);
+    let covering = |values: Value| json!({"pcrBank": "sha256", "pcrValues": [{"pcr": 12, "values": values}, {"pcr": 7, "values": [zero]}], "nvIndex": 1});
+    assert_eq!(place(&covering(json!([zero, value]))), "");
+    assert_eq!(
+        place(&covering(json!([zero]))),
+        format!(
+            "warning: `EFI/Linux/a.efi` will have a PCR 12 that `{}` does not cover: before the reboot run ukikit predict \
+             --format=pcrlock --output=/var/lib/pcrlock.d for it, and systemd-pcrlock make-policy\n",
+            path("pcrlock.json")
+        )
+    );
+}
+
+/// The files in the directories of a directory, sorted.
+fn files_below(directory: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for inner in fs::read_dir(directory).unwrap() {
+        let inner = inner.unwrap();
+        for file in fs::read_dir(inner.path()).unwrap() {
+            let (directory, file) = (inner.file_name(), file.unwrap().file_name());
+            found.push(format!("{}/{}", directory.display(), file.display()));
+        }
+    }
+    found.sort();
+    found
 }
 
 #[test]

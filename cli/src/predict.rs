@@ -7,6 +7,8 @@
 
 mod difference;
 mod format;
+mod pcrlock;
+mod programs;
 
 use std::fmt;
 
@@ -17,9 +19,15 @@ use ukikit_esp::{Bank, Boot, Event, Hash};
 
 pub use difference::{Difference, Seen, difference};
 pub use format::{phase_path, signature_policy};
+pub use pcrlock::{PcrlockPolicy, Variant, pcrlock};
+pub use programs::programs;
 
-/// The PCRs the boot loader, the stub and the initrd measure into (systemd's `tpm2-pcr.h`).
-pub const PCRS: [u32; 3] = [11, 12, 13];
+/// The PCRs the boot loader, the stub and the initrd measure into (systemd's `tpm2-pcr.h`), and that of the programs the
+/// firmware starts.
+pub const PCRS: [u32; 4] = [4, 11, 12, 13];
+
+/// Those that say nothing until something is measured into them: without the UKI, or without knowing what starts it.
+const OPEN: [u32; 2] = [4, 11];
 
 /// A moment of the boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -30,7 +38,7 @@ pub enum Moment {
     AfterStub,
     /// `systemd-pcrphase-initrd.service` has extended PCR 11.
     EnterInitrd,
-    /// `systemd-pcrosseparator.service`, where the initrd has it, has extended PCR 12 and 13.
+    /// `systemd-pcrosseparator.service`, where the initrd has it, has extended PCR 12 and 13, and others as well, 4 among them.
     OsSeparator,
     /// The initrd is left.
     LeaveInitrd,
@@ -67,7 +75,7 @@ impl Moment {
     fn measured(self) -> Option<(&'static [u32], &'static str)> {
         match self {
             Self::AfterStub => None,
-            Self::OsSeparator => Some((&[12, 13], self.as_str())),
+            Self::OsSeparator => Some((&[4, 12, 13], self.as_str())),
             _ => Some((&[11], self.as_str())),
         }
     }
@@ -97,10 +105,10 @@ pub struct Registers(pub Vec<(u32, Hash)>);
 pub struct Predicted {
     /// Where to.
     pub pcr: u32,
-    /// `EV_IPL` or `EV_EVENT_TAG`.
+    /// `EV_IPL` or `EV_EVENT_TAG`; in PCR 4 `EV_EFI_ACTION`, `EV_SEPARATOR` or `EV_EFI_BOOT_SERVICES_APPLICATION`.
     #[serde(rename = "type")]
     pub event_type: &'static str,
-    /// The tag of the second.
+    /// The tag of an `EV_EVENT_TAG`.
     pub tag: Option<u32>,
     /// What the event log says of it.
     pub description: String,
@@ -128,7 +136,20 @@ impl Prediction {
     /// Measures a boot in these banks. Without the separator, which is for initrds without
     /// `systemd-pcrosseparator.service`, that moment does not come.
     pub fn new(boot: &Boot<'_>, banks: &[Bank], separator: bool) -> Self {
-        let events = events(boot, banks);
+        Self::of(events(boot, banks), banks, separator)
+    }
+
+    /// The same with what the firmware measures of the programs that are started, from [`programs`].
+    #[must_use]
+    pub fn with_programs(self, mut programs: Vec<Predicted>) -> Self {
+        let banks: Vec<Bank> = self.banks().collect();
+        let mut moments = self.points.0.iter().map(|(moment, _)| *moment);
+        let separator = moments.any(|moment| moment == Moment::OsSeparator);
+        programs.extend(self.events);
+        Self::of(programs, &banks, separator)
+    }
+
+    fn of(events: Vec<Predicted>, banks: &[Bank], separator: bool) -> Self {
         let moments = Moment::ALL
             .into_iter()
             .filter(|moment| separator || *moment != Moment::OsSeparator);
@@ -148,6 +169,12 @@ impl Prediction {
             points: Points(points.collect()),
             events,
         }
+    }
+
+    /// The banks, in the order in which they were asked for.
+    pub fn banks(&self) -> impl Iterator<Item = Bank> {
+        let first = self.points.0.first().into_iter();
+        first.flat_map(|(_, banks)| banks.iter().map(|(bank, _)| *bank))
     }
 
     /// A value.
@@ -195,11 +222,11 @@ fn events(boot: &Boot<'_>, banks: &[Bank]) -> Vec<Predicted> {
 }
 
 impl Registers {
-    /// PCR 12 and 13, and 11 when the UKI is there to be measured.
+    /// PCR 12 and 13, and the others as far as they are known.
     fn after(events: &[Predicted], bank: Bank) -> Self {
         let known = PCRS
             .into_iter()
-            .filter(|&pcr| pcr != 11 || events.iter().any(|event| event.pcr == 11));
+            .filter(|pcr| !OPEN.contains(pcr) || events.iter().any(|event| event.pcr == *pcr));
         let value = |pcr| {
             let of_pcr = events.iter().filter(|event| event.pcr == pcr);
             of_pcr

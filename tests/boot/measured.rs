@@ -44,6 +44,7 @@ impl Started {
     fn predict(&self) -> Vec<String> {
         let mut arguments = vec!["predict".to_owned(), format!("--uki={}", self.uki)];
         arguments.push(format!("--esp={}", self.esp.display()));
+        arguments.push("--loader=EFI/BOOT/BOOTX64.EFI".to_owned());
         if let Some(entry) = &self.entry {
             arguments.push(format!("--entry={entry}"));
         }
@@ -62,7 +63,7 @@ impl Started {
         let line = report.fact("proc/cmdline");
         assert_eq!(said["commandLine"], line.trim_end_matches('\n'));
         let log = EventLog::parse(&report.facts["eventlog"]).unwrap();
-        for pcr in [11, 12, 13] {
+        for pcr in [4, 11, 12, 13] {
             let name = pcr.to_string();
             let register = report.fact(&format!("pcr-sha256/{pcr}"));
             let expected = &said["points"][moment]["sha256"][&name];
@@ -81,7 +82,7 @@ impl Started {
         let same = succeed("predict --diff", compare.output().unwrap());
         assert_eq!(
             String::from_utf8_lossy(&same),
-            "every event of PCR 11, 12 and 13 is as predicted\n"
+            "every event of PCR 4, 11, 12 and 13 is as predicted\n"
         );
     }
 }

@@ -7,6 +7,7 @@ mod support;
 
 mod banks;
 mod cases;
+mod predicted;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

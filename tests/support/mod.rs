@@ -8,6 +8,7 @@ pub(crate) mod bench;
 pub(crate) mod extension;
 pub(crate) mod identities;
 pub(crate) mod pe;
+pub(crate) mod schema;
 pub(crate) mod swtpm;
 pub(crate) mod systemd;
 pub(crate) mod uki;

@@ -3,6 +3,7 @@
 mod discover;
 mod gc;
 mod list;
+mod pcrlock;
 mod place;
 mod remove;
 mod undo;

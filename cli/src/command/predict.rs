@@ -9,10 +9,13 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use ukikit::PlannedBoot;
-use ukikit::predict::{Difference, Prediction, difference, signature_policy};
+use ukikit::predict::{
+    Difference, Prediction, Variant, difference, pcrlock, programs, signature_policy,
+};
 use ukikit_creds::PolicyKey;
-use ukikit_esp::{Bank, Boot, Esp, EventLog, LoaderEntry, Start, UkiPath};
+use ukikit_esp::{Bank, Boot, Companion, Esp, EventLog, LoaderEntry, Start, Target, UkiPath};
 
+use crate::file;
 use crate::output::{Json, Output};
 
 #[derive(Debug, Args)]
@@ -25,6 +28,15 @@ pub(crate) struct Predict {
     /// Only these banks [default: sha256, sha384, sha512, sha1]
     #[arg(long, value_name = "BANK", value_delimiter = ',', value_parser = bank)]
     bank: Vec<Bank>,
+    /// What starts the UKI, for PCR 4: the path of the boot loader on the ESP, or none when the firmware does
+    #[arg(long, value_name = "PATH")]
+    loader: Option<String>,
+    /// As if these companions lay beside the UKI, each under its own name
+    #[arg(long, value_name = "FILE")]
+    place: Vec<PathBuf>,
+    /// As if the companions of these names were gone from beside the UKI
+    #[arg(long, value_name = "NAME")]
+    remove: Vec<String>,
     /// Whether the initrd measures os-separator into PCR 12 and 13, as with systemd-pcrosseparator.service
     #[arg(
         long,
@@ -46,6 +58,9 @@ pub(crate) struct Predict {
     /// For --format=policy: the public key, in PEM, that the signatures will be checked with
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
+    /// For --format=pcrlock: the directory of components, such as /var/lib/pcrlock.d
+    #[arg(long, value_name = "DIR", required_if_eq("format", "pcrlock"))]
+    output: Option<PathBuf>,
     /// Print the prediction as JSON
     #[arg(long, value_enum, value_name = "FORM", default_value_t)]
     json: Json,
@@ -131,6 +146,8 @@ enum Format {
     Values,
     /// What is to be signed for a PCR 11 policy, as systemd-measure policy-digest writes it; JSON
     Policy,
+    /// Components of systemd-pcrlock for PCR 12 and 13, into --output=; with --place= and --remove= as it is and as it will be
+    Pcrlock,
 }
 
 fn bank(word: &str) -> Result<Bank, String> {
@@ -151,18 +168,35 @@ const BANKS: [Bank; 4] = [Bank::Sha256, Bank::Sha384, Bank::Sha512, Bank::Sha1];
 impl Predict {
     pub(crate) fn run(self, out: &mut Output) -> Result<ExitCode> {
         let esp = Esp::at(&self.esp)?;
-        let planned = self.started.read(&esp)?;
+        let mut planned = self.started.read(&esp)?;
         if planned.uki.is_none() {
             let path = &planned.uki_path;
             out.note(format_args!("`{path}` is not on the ESP: no PCR 11"));
         }
-        let boot = planned.boot()?;
         let banks = if self.bank.is_empty() {
             BANKS.to_vec()
         } else {
             self.bank
         };
-        let prediction = Prediction::new(&boot, &banks, self.os_separator);
+        let target = Target::Uki(planned.uki_path.clone());
+        let placed = self.place.iter().map(|path| Companion::read(path));
+        let placed = placed.collect::<Result<Vec<_>, _>>()?;
+        if let (Format::Pcrlock, Some(output)) = (self.format, &self.output) {
+            let mut variants = variants(&planned, &banks)?;
+            planned.change(&target, &self.remove, &placed)?;
+            variants.extend(self::variants(&planned, &banks)?);
+            return write_variants(output, &variants, out);
+        }
+        planned.change(&target, &self.remove, &placed)?;
+        let boot = planned.boot()?;
+        let mut prediction = Prediction::new(&boot, &banks, self.os_separator);
+        if let Some(loader) = self.loader.as_deref() {
+            let own = (loader != "none").then(|| esp.read(loader)).transpose()?;
+            let own = own.as_deref().map(|file| (loader, file));
+            if let Some(programs) = programs(&planned, &boot, own, &banks)? {
+                prediction = prediction.with_programs(programs);
+            }
+        }
         if let Some(path) = &self.diff {
             return compare(&planned, &boot, &prediction, path, self.json, out);
         }
@@ -186,9 +220,31 @@ impl Predict {
                 };
                 out.bytes(format!("{text}\n").as_bytes())?;
             }
+            Format::Pcrlock => {}
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn variants(planned: &PlannedBoot, banks: &[Bank]) -> Result<Vec<Variant>> {
+    let prediction = Prediction::new(&planned.boot()?, banks, true);
+    Ok(pcrlock(planned.uki_path.as_str(), &prediction))
+}
+
+/// Adds variants to what is there: those of other boots stay, until somebody removes them.
+fn write_variants(directory: &Path, variants: &[Variant], out: &mut Output) -> Result<ExitCode> {
+    for variant in variants {
+        let component = directory.join(variant.component);
+        let cannot_write = || format!("cannot write into `{}`", component.display());
+        fs::create_dir_all(&component).with_context(cannot_write)?;
+        let path = component.join(&variant.file_name);
+        if !path.exists() {
+            let text = format!("{}\n", variant.content);
+            file::write(&path, text.as_bytes(), out)?;
+            out.note(format_args!("`{}` written", path.display()));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn read_key(path: &Path) -> Result<PolicyKey> {
@@ -213,6 +269,10 @@ fn compare(
         schema: 1,
         uki: planned.uki_path.as_str(),
         difference: difference(prediction, boot, &planned.files, &log)?,
+        compared: match prediction.events.iter().any(|event| event.pcr == 4) {
+            true => "4, 11, 12 and 13",
+            false => "11, 12 and 13",
+        },
     };
     let same = comparison.difference.is_none();
     out.show(&comparison, json)?;
@@ -248,13 +308,16 @@ struct Comparison<'a> {
     schema: u32,
     uki: &'a str,
     difference: Option<Difference>,
+    /// The PCRs, for people.
+    #[serde(skip)]
+    compared: &'static str,
 }
 
 impl fmt::Display for Comparison<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.difference {
             Some(difference) => difference.fmt(f),
-            None => f.write_str("every event of PCR 11, 12 and 13 is as predicted"),
+            None => write!(f, "every event of PCR {} is as predicted", self.compared),
         }
     }
 }

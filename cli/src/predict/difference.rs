@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use ukikit_esp::{Archive, Bank, Boot, BootFiles, EventLog, File, Hash, Logged};
 
-use super::{PCRS, Predicted, Prediction};
+use super::{OPEN, PCRS, Predicted, Prediction};
 
 /// The first event that differs.
 #[derive(Debug, Clone, Serialize)]
@@ -45,8 +45,8 @@ impl Seen {
     }
 }
 
-/// Holds the events of PCR 11, 12 and 13 against a log, in the strongest bank both have. `None` if all are the same; PCR 11
-/// is left out when the UKI is not there.
+/// Holds the events of PCR 4, 11, 12 and 13 against a log, in the strongest bank both have. `None` if all are the same. PCR 11
+/// is left out when the UKI is not there, PCR 4 when it is not predicted.
 ///
 /// # Errors
 ///
@@ -65,7 +65,10 @@ pub fn difference(
     let bank = bank.context("the event log has no bank in common with the prediction")?;
     let first = PCRS
         .into_iter()
-        .filter(|&pcr| pcr != 11 || prediction.events.iter().any(|event| event.pcr == 11))
+        .filter(|pcr| {
+            let predicted = prediction.events.iter().any(|event| event.pcr == *pcr);
+            predicted || !OPEN.contains(pcr)
+        })
         .filter_map(|pcr| in_pcr(prediction, log, pcr, bank))
         .min_by_key(|(at, _)| *at);
     Ok(first.map(|(_, mut found)| {

@@ -83,6 +83,9 @@ fn entry(
     if let Some(key) = key {
         entry.insert("pkfp".into(), json!(key.fingerprint()));
     }
-    entry.insert("pol".into(), json!(hex::encode(policy.digest()?)));
+    let digest = hex::encode(policy.digest()?);
+    // What is to be signed is the policy itself while it has no reference (systemd 262: `--policyref=`).
+    entry.insert("pol".into(), json!(digest));
+    entry.insert("tbs".into(), json!(digest));
     Ok(Value::Object(entry))
 }

@@ -17,7 +17,7 @@ use object::read::pe::{ImageNtHeaders, ImageOptionalHeader, optional_header_magi
 use ukikit_signing::KeyPair;
 
 use super::{HASH, PeDigest, PeSignature};
-use crate::{Error, FormatError};
+use crate::{Bank, Error, FormatError, Hash};
 
 /// Where the certificate table is named among the data directories.
 const SECURITY_DIRECTORY: usize = 4;
@@ -39,6 +39,8 @@ const CERTIFICATE_KIND: [u8; 4] = [0x00, 0x02, 0x02, 0x00];
 pub struct SignablePe {
     /// The file without its certificate table, padded.
     body: Vec<u8>,
+    /// How much of that was there before it was padded.
+    unpadded: usize,
     layout: Layout,
     signatures: Vec<PeSignature>,
 }
@@ -72,9 +74,11 @@ impl SignablePe {
             .as_ref()
             .map_or(file.len(), |table| table.start);
         let mut body = file.get(..end).unwrap_or_default().to_vec();
-        body.resize(body.len().next_multiple_of(ALIGNMENT), 0);
+        let unpadded = body.len();
+        body.resize(unpadded.next_multiple_of(ALIGNMENT), 0);
         let mut image = Self {
             body,
+            unpadded,
             layout,
             signatures,
         };
@@ -90,6 +94,20 @@ impl SignablePe {
     /// [`Error::Signing`] when PKCS#7 cannot hold the time.
     pub fn digest(&self, signing_time: Option<u64>) -> Result<PeDigest, Error> {
         PeDigest::new(HASH.digest_parts(self.hashed()), signing_time)
+    }
+
+    /// What firmware measures when it loads the file as it was read: without its checksum and signatures, and, unlike what is
+    /// signed, without padding (TCG PC Client Platform Firmware Profile, "Measuring UEFI PE/COFF images").
+    pub fn hash(&self, bank: Bank) -> Hash {
+        let mut left = self.unpadded;
+        let skipped = 4 + DIRECTORY;
+        left = left.saturating_sub(skipped);
+        let parts = self.hashed().map(|part| {
+            let part = part.get(..left).unwrap_or(part);
+            left -= part.len();
+            part
+        });
+        bank.hash(&parts.collect::<Vec<_>>())
     }
 
     /// Its signatures, the oldest first. They are not checked.

@@ -7,6 +7,7 @@ use clap::Args;
 use ukikit_creds::Timestamp;
 use ukikit_esp::{Companion, Esp, Placing, Target, Uki, UkiPath};
 
+use super::pcrlock::Pcrlock;
 use super::verify::{Encoding, Expected};
 use super::{Changing, Whose, hint_at_ukis};
 use crate::command::cred::read_identity;
@@ -35,6 +36,8 @@ pub(crate) struct Place {
     /// Place also what was not verified, with a warning, and over files that something else has put there
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    pcrlock: Pcrlock,
     #[command(flatten)]
     changing: Changing,
 }
@@ -69,6 +72,7 @@ impl Place {
                     verdict => verdict?,
                 }
             }
+            self.pcrlock.warn(&esp, &target, &files, out)?;
             let changes = esp
                 .place_with(&target, files.clone(), &how)
                 .map_err(|error| hint_at_ukis(error, &esp))?;
