@@ -16,12 +16,13 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+mod cost;
+
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::process::Command;
 
+use cost::Cost;
 use support::identities;
 use support::systemd::Systemd;
 use tempfile::TempDir;
@@ -33,9 +34,10 @@ fn main() {
     let place = TempDir::new().unwrap();
     write_fleet(place.path());
     let ours = Cost::of(encrypt(place.path()));
-    ours.print("first run, all sealed", HOSTS);
+    print(&ours, "first run, all sealed", HOSTS);
     println!("  peak of memory {:.1} MiB", ours.peak_mib);
-    Cost::of(encrypt(place.path())).print("second run, nothing changed", HOSTS);
+    let again = Cost::of(encrypt(place.path()));
+    print(&again, "second run, nothing changed", HOSTS);
     let Some(systemd) = Systemd::find(262) else {
         return;
     };
@@ -45,7 +47,7 @@ fn main() {
     let mut command = room.command("sh");
     command.args(["-ec", &format!("for i in $(seq {CALLS}); do {one}; done")]);
     let theirs = Cost::of(command);
-    theirs.print("systemd-creds encrypt", CALLS);
+    print(&theirs, "systemd-creds encrypt", CALLS);
     let ratio = |cost: fn(&Cost) -> f64| {
         cost(&theirs) / f64::from(CALLS) / (cost(&ours) / f64::from(HOSTS))
     };
@@ -80,73 +82,12 @@ fn encrypt(place: &Path) -> Command {
     command
 }
 
-/// What a run of a program cost, in seconds.
-struct Cost {
-    wall: f64,
-    user: f64,
-    system: f64,
-    peak_mib: f64,
-}
-
-impl Cost {
-    fn of(mut command: Command) -> Self {
-        let (before, start) = (cpu_of_children(), Instant::now());
-        let mut child = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut peak = 0;
-        let status = loop {
-            peak = peak_of(child.id()).unwrap_or(peak);
-            match child.try_wait().unwrap() {
-                Some(status) => break status,
-                None => sleep(Duration::from_millis(5)),
-            }
-        };
-        assert!(status.success(), "{command:?}: {status}");
-        let after = cpu_of_children();
-        Self {
-            wall: start.elapsed().as_secs_f64(),
-            user: after[0] - before[0],
-            system: after[1] - before[1],
-            peak_mib: f64::from(peak) / 1024.0,
-        }
-    }
-
-    fn cpu(&self) -> f64 {
-        self.user + self.system
-    }
-
-    fn print(&self, what: &str, credentials: u32) {
-        let Self {
-            wall, user, system, ..
-        } = self;
-        let each = 1e3 * self.cpu() / f64::from(credentials);
-        println!(
-            "{what}: {credentials} credentials, {wall:.2} s wall, CPU {user:.2} s user and {system:.2} s system, {each:.3} ms each"
-        );
-    }
-}
-
-/// User and system seconds of all children that were waited for (proc(5), cutime and cstime).
-fn cpu_of_children() -> [f64; 2] {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    // The program's name, the second field, may hold anything.
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap()
-        .split_whitespace()
-        .collect();
-    [13, 14].map(|field| f64::from(fields[field].parse::<u32>().unwrap()) / 100.0)
-}
-
-/// The most memory a running process has had, in KiB.
-fn peak_of(process: u32) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix(" kB")?.parse().ok()
+fn print(cost: &Cost, what: &str, credentials: u32) {
+    let Cost {
+        wall, user, system, ..
+    } = cost;
+    let each = 1e3 * cost.cpu() / f64::from(credentials);
+    println!(
+        "{what}: {credentials} credentials, {wall:.2} s wall, CPU {user:.2} s user and {system:.2} s system, {each:.3} ms each"
+    );
 }
