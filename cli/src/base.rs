@@ -106,6 +106,27 @@ impl Base {
         })
     }
 
+    /// What it is with the initrds of addons, which the kernel unpacks over that of the UKI. One that cannot be read changes
+    /// nothing.
+    #[must_use]
+    pub fn with_addons<'a>(&self, initrds: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut base = self.clone();
+        for bytes in initrds {
+            let Some(initrd) = &base.initrd else { continue };
+            let Ok(tree) = initrd::read_over(initrd.tree.clone(), bytes) else {
+                continue;
+            };
+            let Ok(facts) = Facts::of(&tree) else {
+                continue;
+            };
+            base.certificates = facts.certificates.clone();
+            base.release = facts.release.clone().unwrap_or(base.release);
+            let uname = initrd.uname.clone();
+            base.initrd = Some(Initrd { tree, facts, uname });
+        }
+        base
+    }
+
     /// What every kernel that merges the extension reads, as small as that allows.
     pub fn compression(&self) -> Compression {
         let codecs = self

@@ -13,6 +13,8 @@ mod extensions;
 mod initrd;
 mod names;
 mod plan;
+mod played;
+mod rehearse;
 mod rules;
 mod start;
 mod subject;
@@ -23,9 +25,11 @@ use std::fmt;
 use serde::Serialize;
 
 pub use names::Listing;
-pub use plan::{Planned, boots, check_boot, check_directory, check_esp};
+pub use plan::{Planned, boots, check_boot, check_directory, check_esp, play_esp};
+pub use played::{Judged, Packed, Played};
+pub use rehearse::{Rehearsal, rehearse};
 pub use rules::{RULES, Rule};
-pub use subject::{Circumstances, Subject};
+pub use subject::{Circumstances, Subject, base_of};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -136,22 +140,34 @@ impl Findings {
         }
     }
 
+    /// Takes up those of other boots.
+    pub fn merge(&mut self, more: Self) {
+        for finding in more.0 {
+            self.put(finding);
+        }
+    }
+
     fn add(&mut self, rule: &Rule, boot: Option<&String>, found: Vec<Found>) {
         for found in found {
-            let known = self.0.iter_mut().find(|known| {
-                (known.rule, &known.file, &known.reason) == (rule.id, &found.file, &found.reason)
+            self.put(Finding {
+                rule: rule.id,
+                level: rule.level,
+                file: found.file,
+                boots: boot.cloned().into_iter().collect(),
+                reason: found.reason,
+                remedy: found.remedy,
             });
-            match known {
-                Some(known) => known.boots.extend(boot.cloned()),
-                None => self.0.push(Finding {
-                    rule: rule.id,
-                    level: rule.level,
-                    file: found.file,
-                    boots: boot.cloned().into_iter().collect(),
-                    reason: found.reason,
-                    remedy: found.remedy,
-                }),
-            }
+        }
+    }
+
+    fn put(&mut self, finding: Finding) {
+        let known = self.0.iter_mut().find(|known| {
+            (known.rule, &known.file, &known.reason)
+                == (finding.rule, &finding.file, &finding.reason)
+        });
+        match known {
+            Some(known) => known.boots.extend(finding.boots),
+            None => self.0.push(finding),
         }
     }
 

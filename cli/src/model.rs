@@ -6,6 +6,7 @@
 //!                                └─ extensions: considered → examined → all merged, or none
 //! ```
 
+mod codec;
 mod credential;
 mod extension;
 mod merge;

@@ -235,6 +235,15 @@ impl Esp {
             .map_err(|source| self.cannot_read(path, source))
     }
 
+    /// How many bytes can still be written.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`]
+    pub fn free(&self) -> Result<u64, Error> {
+        Ok(self.space()?.free)
+    }
+
     pub(crate) fn space(&self) -> Result<Space, Error> {
         self.volume
             .space()

@@ -38,6 +38,15 @@ pub fn read(bytes: &[u8]) -> Result<Tree, Error> {
     read_limited(bytes, LIMIT)
 }
 
+/// Puts the files of another initrd over those of `base`, as the kernel does with what comes behind: the initrds of addons.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_over(base: Tree, bytes: &[u8]) -> Result<Tree, Error> {
+    read_limited_over(base, bytes, LIMIT)
+}
+
 /// What a file holds that is perhaps compressed as an initrd may be, kernel modules for instance.
 ///
 /// # Errors
@@ -53,8 +62,12 @@ pub fn unpack(bytes: &[u8], limit: usize) -> Result<Cow<'_, [u8]>, Error> {
 }
 
 /// [`read`] with another limit for what is unpacked.
-fn read_limited(bytes: &[u8], mut left: usize) -> Result<Tree, Error> {
-    let mut archives = cpio::Archives::new();
+fn read_limited(bytes: &[u8], left: usize) -> Result<Tree, Error> {
+    read_limited_over(Tree::new(), bytes, left)
+}
+
+fn read_limited_over(base: Tree, bytes: &[u8], mut left: usize) -> Result<Tree, Error> {
+    let mut archives = cpio::Archives::over(base);
     let mut rest = skip_zeros(bytes);
     while !rest.is_empty() {
         let at = bytes.len() - rest.len();

@@ -2,14 +2,16 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rand_core::UnwrapErr;
 use serde_json::Value;
 use ukikit_creds::{Credential, HostIdentity, Key, LINE, PcrPolicy, Secret, Timestamp, TpmBinding};
+use ukikit_sysext::initrd::{self, Packing};
+use ukikit_sysext::{Content, Entry, Kind, Tree};
 
 use crate::report::Report;
-use crate::support::{identities, succeed, ukikit, vector};
+use crate::support::{identities, pe, setting, succeed, ukikit, vector};
 use crate::{Scene, lab};
 
 /// One kind of release file each; the extension leaves its name behind in `/usr/share/lab/NAME`.
@@ -126,6 +128,10 @@ fn lab_what_does_not_fit_is_skipped_and_the_rest_is_merged() {
         let image = Image { name, release };
         place(&scene, &image, &format!("{OWN}/{name}.raw"));
     }
+    // Its unit is upheld, and nothing reloads the manager.
+    let quiet = scene.path("tree-quiet");
+    write_upheld(&quiet, "quiet");
+    place_built(&scene, "quiet", "sysext", &[]);
     assert_eq!(
         findings(&scene),
         pairs(&[
@@ -133,9 +139,64 @@ fn lab_what_does_not_fit_is_skipped_and_the_rest_is_merged() {
             ("image-hidden", "loader/extensions/good.raw"),
             ("image-release", &format!("{OWN}/foreign.raw")),
             ("image-scope", &format!("{OWN}/wide.raw")),
+            ("reload-missing", &format!("{OWN}/quiet.sysext.raw")),
         ])
     );
-    assert_eq!(merged(&scene.boot()), ["good"]);
+    let report = scene.boot();
+    assert_eq!(merged(&report), ["good", "quiet"]);
+    assert_eq!(report.fact("result/quiet"), "");
+}
+
+/// A service that leaves a trace, behind a target that sysinit.target upholds.
+fn write_upheld(tree: &Path, name: &str) {
+    let units = tree.join("usr/lib/systemd/system");
+    let upholds = units.join("sysinit.target.upholds");
+    fs::create_dir_all(&upholds).unwrap();
+    let service = format!(
+        "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nRemainAfterExit=yes\n\
+         ExecStart=sh -c 'mkdir -p /run/lab/results; echo it ran >/run/lab/results/{name}'\n"
+    );
+    fs::write(units.join(format!("{name}.service")), service).unwrap();
+    let target = format!("[Unit]\nDefaultDependencies=no\nWants={name}.service\n");
+    fs::write(units.join(format!("{name}.target")), target).unwrap();
+    let link = format!("{name}.target");
+    std::os::unix::fs::symlink(format!("../{link}"), upholds.join(link)).unwrap();
+}
+
+/// Builds `tree-NAME` and puts the image beside the UKI.
+fn place_built(scene: &Scene<'_>, name: &str, kind: &str, options: &[&str]) {
+    let image = scene.path(&format!("{name}.{kind}.raw"));
+    build_from(&scene.path(&format!("tree-{name}")), name, &image, options);
+    let to = scene.esp().join(format!("{OWN}/{name}.{kind}.raw"));
+    fs::create_dir_all(to.parent().unwrap()).unwrap();
+    fs::copy(image, to).unwrap();
+}
+
+/// An entry that starts the UKI with its own command line and this behind it.
+fn start_with(scene: &Scene<'_>, options: &str) {
+    let entries = scene.esp().join("loader/entries");
+    fs::create_dir_all(&entries).unwrap();
+    let entry = format!(
+        "title lab\nuki /EFI/Linux/vendor.efi\noptions root=tmpfs console=ttyS0 rd.shell=0 \
+         systemd.show_status=error systemd.log_target=journal {options}\n"
+    );
+    fs::write(entries.join("lab.conf"), entry).unwrap();
+    let loader = "timeout 0\ndefault lab.conf\n";
+    fs::write(scene.esp().join("loader/loader.conf"), loader).unwrap();
+}
+
+/// The kernel knows the key of the vendor's certificate no more than anybody else's.
+#[test]
+fn lab_without_user_space_no_certificate_of_the_initrd_counts() {
+    let Some(lab) = lab() else { return };
+    let scene = Scene::new(&lab);
+    place(&scene, &GOOD, &format!("{OWN}/good.sysext.raw"));
+    start_with(&scene, "systemd.allow_userspace_verity=no");
+    assert_eq!(
+        findings(&scene),
+        pairs(&[("userspace-verity-off", "EFI/Linux/vendor.efi")])
+    );
+    assert_eq!(merged(&scene.boot()), [""; 0]);
 }
 
 #[test]
@@ -165,6 +226,63 @@ fn lab_one_bad_image_keeps_all_out() {
         ])
     );
     assert_eq!(merged(&scene.boot()), [""; 0]);
+}
+
+/// An addon whose initrd has these programs.
+fn addon_of_programs(programs: &[(&str, &str)]) -> Vec<u8> {
+    let mut tree = Tree::new();
+    for (path, script) in programs {
+        let program = Entry::new(0o755, Kind::File(Content::from_bytes(*script)));
+        tree.insert(path, program).unwrap();
+    }
+    let initrd = initrd::write(&tree, Packing::None).unwrap();
+    pe::addon(&[(".initrd", &initrd)])
+}
+
+/// A second opinion without a boot: the initrd's own programs agree, and where they are others this is found out.
+#[test]
+fn the_initrd_itself_merges_what_is_expected() {
+    let Some(lab) = lab() else { return };
+    let scene = Scene::new(&lab);
+    place(&scene, &GOOD, &format!("{OWN}/good.sysext.raw"));
+    let foreign = Image {
+        name: "foreign",
+        release: "ID=fedora\nSYSEXT_SCOPE=initrd\n",
+    };
+    place(&scene, &foreign, &format!("{OWN}/foreign.raw"));
+    fs::create_dir_all(scene.path("tree-settings/etc")).unwrap();
+    fs::write(scene.path("tree-settings/etc/lab-setting"), "1\n").unwrap();
+    place_built(
+        &scene,
+        "settings",
+        "confext",
+        &["--confext", "--scope=initrd"],
+    );
+    let alone = findings(&scene);
+    assert_eq!(
+        alone,
+        pairs(&[
+            ("confext-read-only", &format!("{OWN}/settings.confext.raw")),
+            ("image-release", &format!("{OWN}/foreign.raw")),
+        ])
+    );
+    assert_eq!(findings_with(&scene, &["--rehearse"]), alone);
+
+    let idle = "#!/bin/sh\nif [ $1 = status ]; then echo '[]'; fi\n";
+    let addon = addon_of_programs(&[
+        ("usr/bin/systemd-sysext", idle),
+        (
+            "usr/lib/systemd/system-generators/lab-broken",
+            "#!/bin/sh\nexit 3\n",
+        ),
+    ]);
+    fs::write(scene.esp().join(format!("{OWN}/other.addon.efi")), addon).unwrap();
+    let mut expected = alone;
+    expected.extend(pairs(&[
+        ("rehearsal-generator", "EFI/Linux/vendor.efi"),
+        ("rehearsal-merge", &format!("{OWN}/good.sysext.raw")),
+    ]));
+    assert_eq!(findings_with(&scene, &["--rehearse"]), expected);
 }
 
 /// A credential of that name, made with the library: the command line would refuse what cannot work.
@@ -295,7 +413,8 @@ const PROBE_PROGRAM: &str = "#!/bin/sh\nmkdir -p /run/lab/results; cd /run/lab/r
     cat /usr/share/lab-both >both; cat /usr/share/lab/file >replaced\n\
     if [ -e /usr/share/lab/base/file ]; then echo there; else echo gone; fi >masked\n\
     if echo x 2>/dev/null >/etc/written; then echo written; else echo refused; fi >etc\n\
-    systemctl is-active late.service >late\n";
+    systemctl is-active late.service >late\n\
+    /usr/lib/needy >/dev/null 2>&1; echo $? >needy\n";
 
 #[test]
 fn lab_layers_do_what_the_model_says() {
@@ -339,32 +458,26 @@ fn lab_layers_do_what_the_model_says() {
     );
     write("settings", "etc/lab-setting", "1\n");
 
-    for name in [
-        "below",
-        "zabove",
-        "replacing",
-        "masking",
-        "late",
-        "probe",
-        "settings",
-    ] {
-        let kind = if name == "settings" {
-            "confext"
-        } else {
-            "sysext"
-        };
-        let image = scene.path(&format!("{name}.{kind}.raw"));
-        let mut arguments = Vec::new();
-        match name {
-            "settings" => arguments.push("--confext"),
-            "probe" => arguments.push("--release=EXTENSION_RELOAD_MANAGER=1"),
-            _ => {}
-        }
-        build_from(&tree(name), name, &image, &arguments);
-        let to = scene.esp().join(format!("{OWN}/{name}.{kind}.raw"));
-        fs::create_dir_all(to.parent().unwrap()).unwrap();
-        fs::copy(image, to).unwrap();
+    // A program of a system that has the library liblzo2, which the initrd has not.
+    write("needy", "usr/lib/needy", "");
+    let root = PathBuf::from(setting("UKIKIT_ROOT_262").unwrap());
+    fs::copy(
+        root.join("usr/bin/unsquashfs"),
+        tree("needy").join("usr/lib/needy"),
+    )
+    .unwrap();
+
+    for name in ["below", "zabove", "replacing", "masking", "late", "needy"] {
+        place_built(&scene, name, "sysext", &[]);
     }
+    let reloads = "--release=EXTENSION_RELOAD_MANAGER=1";
+    place_built(&scene, "probe", "sysext", &[reloads]);
+    place_built(
+        &scene,
+        "settings",
+        "confext",
+        &["--confext", "--scope=initrd"],
+    );
     assert_eq!(
         findings(&scene),
         pairs(&[
@@ -372,13 +485,22 @@ fn lab_layers_do_what_the_model_says() {
             ("confext-read-only", &format!("{OWN}/settings.confext.raw")),
             ("directory-masked", &format!("{OWN}/masking.sysext.raw")),
             ("extension-conflict", &format!("{OWN}/below.sysext.raw")),
+            ("library-missing", &format!("{OWN}/needy.sysext.raw")),
             ("wants-too-late", &format!("{OWN}/late.sysext.raw")),
         ])
     );
     let report = scene.boot();
     assert_eq!(
         merged(&report),
-        ["below", "late", "masking", "probe", "replacing", "zabove"]
+        [
+            "below",
+            "late",
+            "masking",
+            "needy",
+            "probe",
+            "replacing",
+            "zabove"
+        ]
     );
     for (result, expected) in [
         ("both", "two\n"),
@@ -386,6 +508,7 @@ fn lab_layers_do_what_the_model_says() {
         ("masked", "gone\n"),
         ("etc", "refused\n"),
         ("late", "inactive\n"),
+        ("needy", "127\n"),
     ] {
         assert_eq!(
             report.fact(&format!("result/{result}")),

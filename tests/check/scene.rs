@@ -12,11 +12,12 @@ use ukikit_creds::{
     Credential, HostIdentity, Key, LINE, PcrPolicy, PolicyKey, Secret, SignedPolicy, Timestamp,
     TpmBinding,
 };
+use ukikit_sysext::erofs::Compression;
 use ukikit_sysext::{
     Architecture, Certificate, Entry, ImageClass, KeyPair, Plan, PrivateKey, Release, Scope, Tree,
 };
 
-use crate::support::{identities, pe, ukikit, vector};
+use crate::support::{identities, pe, schema, ukikit, vector};
 
 /// A room with an ESP in it.
 pub(crate) struct Scene(TempDir);
@@ -64,7 +65,7 @@ impl Scene {
         let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
             panic!("{}", String::from_utf8_lossy(&output.stderr));
         });
-        assert_eq!(report["schema"], 1);
+        schema::assert_valid("check", &report);
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let mut found: Vec<_> = report["findings"]
             .as_array()
@@ -179,6 +180,7 @@ pub(crate) struct Feature {
     pub(crate) release: Vec<(&'static str, &'static str)>,
     pub(crate) files: Vec<(&'static str, Vec<u8>)>,
     pub(crate) links: Vec<(&'static str, &'static str)>,
+    pub(crate) compression: Compression,
 }
 
 impl Feature {
@@ -192,6 +194,7 @@ impl Feature {
             release: Vec::new(),
             files: Vec::new(),
             links: Vec::new(),
+            compression: Compression::None,
         }
     }
 
@@ -227,6 +230,7 @@ impl Feature {
         let architecture: Architecture = self.architecture.parse().unwrap();
         let mut plan = Plan::new(self.name.parse().unwrap(), architecture, tree);
         (plan.class, plan.scopes) = (self.class, vec![self.scope]);
+        plan.compression = self.compression;
         plan.base = Some(Release::parse(OS_RELEASE).unwrap());
         for (key, value) in self.release {
             plan.release.set(key, value).unwrap();

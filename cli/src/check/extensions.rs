@@ -1,6 +1,8 @@
 //! Rules about images: whether each is merged, and what the layers do to one another and to the initrd.
 
-use ukikit_sysext::{ImageClass, Kind};
+use std::collections::BTreeSet;
+
+use ukikit_sysext::{ImageClass, Kind, Tree};
 
 use super::{Found, Subject};
 use crate::model::{Conflict, Extension, Outcome, Trouble, conflicts, same_entry, text_of};
@@ -68,6 +70,10 @@ pub(super) fn release_file(subject: &Subject<'_>) -> Vec<Found> {
 pub(super) fn content(subject: &Subject<'_>) -> Vec<Found> {
     troubled(subject, |trouble| match trouble {
         Trouble::Content(finding) => Some((finding.to_string(), "build it without that")),
+        Trouble::OperatingSystem(finding) => Some((
+            format!("systemd merges no extension at all: {finding}"),
+            "build it without that",
+        )),
         _ => None,
     })
 }
@@ -141,48 +147,16 @@ pub(super) fn sound<'s>(subject: &'s Subject<'_>) -> impl Iterator<Item = &'s Ex
         .filter(|extension| matches!(extension.outcome, Outcome::Merged | Outcome::DraggedDown(_)))
 }
 
-/// EROFS names the algorithms it uses in 16 bits of its superblock.
-const ALGORITHMS: [&str; 4] = ["lz4", "lzma", "deflate", "zstd"];
-
 pub(super) fn codec(subject: &Subject<'_>) -> Vec<Found> {
-    let Some(codecs) = subject.erofs_codecs() else {
-        return Vec::new();
-    };
-    let unread = sound(subject).filter_map(|extension| {
-        let used = erofs_algorithms(subject, extension)?;
-        let unknown = ALGORITHMS
-            .into_iter()
-            .enumerate()
-            .find(|(bit, name)| used & (1 << bit) != 0 && !codecs.contains(name))?;
-        let reason = format!(
-            "its files are compressed with {}, which the UKI's kernel does not unpack",
-            unknown.1
-        );
-        Some(Found::new(
-            &extension.file.path,
-            reason,
+    troubled(subject, |trouble| match trouble {
+        Trouble::Codec(name) => Some((
+            format!(
+                "it is compressed with {name}, which the UKI's kernel does not unpack, and systemd then merges no extension at all"
+            ),
             "build it with --compress=lz4",
-        ))
-    });
-    unread.collect()
-}
-
-/// `available_compr_algs` of the superblock, if `COMPR_CFGS` says that it is there.
-fn erofs_algorithms(subject: &Subject<'_>, extension: &Extension) -> Option<u16> {
-    const COMPR_CFGS: u32 = 2;
-    let description = extension.description.as_ref()?;
-    let data = description.partitions.iter().find(|partition| {
-        let kind = partition.kind.as_deref().unwrap_or_default();
-        !kind.is_empty() && !kind.contains("verity")
-    })?;
-    let mut files = subject.planned.files.iter();
-    let file = files.find(|file| file.path == extension.file.path)?;
-    let start = usize::try_from(data.offset).ok()?.checked_add(1024)?;
-    let superblock = file.content.get(start..)?.first_chunk::<128>()?;
-    let (features, _) = superblock.get(80..)?.split_first_chunk()?;
-    let (algorithms, _) = superblock.get(84..)?.split_first_chunk()?;
-    let configured = u32::from_le_bytes(*features) & COMPR_CFGS != 0;
-    configured.then(|| u16::from_le_bytes(*algorithms))
+        )),
+        _ => None,
+    })
 }
 
 fn is_module_index(path: &str) -> bool {
@@ -216,6 +190,12 @@ pub(super) fn conflict(subject: &Subject<'_>) -> Vec<Found> {
     found
 }
 
+/// The modules in a `modules.dep`.
+fn listed(text: &str) -> impl Iterator<Item = &str> {
+    let names = text.lines().filter_map(|line| line.split_once(':'));
+    names.map(|(module, _)| module)
+}
+
 /// A list that leaves out what the initrd's own has makes modules of the initrd unknown.
 pub(super) fn module_index(subject: &Subject<'_>) -> Vec<Found> {
     let trimmed = sound(subject).filter_map(|extension| {
@@ -228,14 +208,8 @@ pub(super) fn module_index(subject: &Subject<'_>) -> Vec<Found> {
             text_of(&extension.tree, &path)?,
             text_of(subject.initrd()?, &path)?,
         );
-        let listed = |text: &str| -> Vec<String> {
-            let names = text.lines().filter_map(|line| line.split_once(':'));
-            names.map(|(module, _)| module.to_owned()).collect()
-        };
-        let own = listed(&own);
-        let lost = listed(&base)
-            .into_iter()
-            .find(|module| !own.contains(module))?;
+        let own: BTreeSet<&str> = listed(&own).collect();
+        let lost = listed(&base).find(|module| !own.contains(module))?;
         let reason = format!("its {path} leaves out {lost} of the initrd, which then is not found");
         let remedy = "build it with the complete module index of the kernel, or with none";
         Some(Found::new(&extension.file.path, reason, remedy))
@@ -290,46 +264,54 @@ fn is_library_directory(directory: &str) -> bool {
         || directory.starts_with("usr/lib/") && directory.ends_with("-linux-gnu")
 }
 
-/// The initrd or a sound extension has a library of this name in a directory of the loader's.
-fn has_library(subject: &Subject<'_>, name: &str, own: &[String]) -> bool {
+/// The names of what is in the loader's directories, in the initrd and in sound extensions.
+fn libraries<'s>(subject: &'s Subject<'_>) -> BTreeSet<&'s [u8]> {
     let trees = sound(subject).map(|extension| &extension.tree);
-    trees.chain(subject.initrd()).any(|tree| {
-        tree.iter().any(|(path, _)| {
-            let path = String::from_utf8_lossy(path);
-            let parts = path.rsplit_once('/');
-            parts.is_some_and(|(directory, file)| {
-                file == name
-                    && (is_library_directory(directory) || own.iter().any(|own| own == directory))
-            })
-        })
-    })
+    let paths = trees.chain(subject.initrd()).flat_map(Tree::iter);
+    let names = paths.filter_map(|(path, _)| {
+        let end = path.iter().rposition(|&byte| byte == b'/')?;
+        let (directory, name) = path.split_at_checked(end)?;
+        is_library_directory(str::from_utf8(directory).ok()?).then(|| name.get(1..))?
+    });
+    names.collect()
+}
+
+/// Whether the initrd or a sound extension has a file at this path.
+fn has_file(subject: &Subject<'_>, path: &str) -> bool {
+    let trees = sound(subject).map(|extension| &extension.tree);
+    trees
+        .chain(subject.initrd())
+        .any(|tree| tree.get(path).is_some())
 }
 
 pub(super) fn library_missing(subject: &Subject<'_>) -> Vec<Found> {
     if subject.initrd().is_none() {
         return Vec::new();
     }
-    let mut found = Vec::new();
-    for extension in sound(subject) {
-        let missing = extension.tree.iter().find_map(|(path, entry)| {
+    let libraries = libraries(subject);
+    let missing = sound(subject).filter_map(|extension| {
+        let (path, name) = extension.tree.iter().find_map(|(path, entry)| {
             let Kind::File(content) = &entry.kind else {
                 return None;
             };
             let file = content.read(64 << 20).ok()?;
             let needed = super::elf::needed(&file);
-            let has = |name: &String| has_library(subject, name, &needed.directories);
+            let has = |name: &String| {
+                libraries.contains(name.as_bytes())
+                    || needed
+                        .directories
+                        .iter()
+                        .any(|own| has_file(subject, &format!("{own}/{name}")))
+            };
             let name = needed.libraries.iter().find(|name| !has(name))?;
             Some((String::from_utf8_lossy(path).into_owned(), name.clone()))
-        });
-        if let Some((path, name)) = missing {
-            let reason =
-                format!("its {path} needs {name}, which neither the initrd nor an extension has");
-            let remedy =
-                "build it with the library: ukikit ext build --dracut= takes what is missing";
-            found.push(Found::new(&extension.file.path, reason, remedy));
-        }
-    }
-    found
+        })?;
+        let reason =
+            format!("its {path} needs {name}, which neither the initrd nor an extension has");
+        let remedy = "build it with the library: ukikit ext build --dracut= takes what is missing";
+        Some(Found::new(&extension.file.path, reason, remedy))
+    });
+    missing.collect()
 }
 
 pub(super) fn confext_read_only(subject: &Subject<'_>) -> Vec<Found> {

@@ -1,5 +1,6 @@
 //! Rules about names and places: what the stub and the initrd leave alone before anybody looks inside.
 
+use std::fs;
 use std::path::Path;
 
 use ukikit_esp::{Entry, Esp, Note, Target};
@@ -12,6 +13,10 @@ use super::Found;
 pub struct Listing {
     /// The files.
     pub entries: Vec<Entry>,
+    /// The largest UKI or companion and its size in bytes.
+    pub largest: Option<(String, u64)>,
+    /// How many bytes the ESP still takes; `None` for what is no ESP.
+    pub free: Option<u64>,
 }
 
 impl Listing {
@@ -31,7 +36,11 @@ impl Listing {
         if only.is_some_and(|target| *target != Target::Global) {
             entries.extend(esp.list(Some(&Target::Global))?);
         }
-        Ok(Self { entries })
+        Ok(Self {
+            largest: largest(esp, &entries)?,
+            free: Some(esp.free()?),
+            entries,
+        })
     }
 
     /// Of a directory that is no ESP: its files as companions of one UKI.
@@ -41,7 +50,10 @@ impl Listing {
     /// What the file system says.
     pub fn of_directory(directory: &Path) -> Result<Self, ukikit_esp::Error> {
         let entries = Esp::at(directory)?.list_directory()?;
-        Ok(Self { entries })
+        Ok(Self {
+            entries,
+            ..Self::default()
+        })
     }
 
     fn noted<'a>(&'a self, wanted: impl Fn(&Note) -> bool + 'a) -> impl Iterator<Item = &'a Entry> {
@@ -49,6 +61,15 @@ impl Listing {
             .iter()
             .filter(move |entry| entry.note.as_ref().is_some_and(&wanted))
     }
+}
+
+fn largest(esp: &Esp, entries: &[Entry]) -> Result<Option<(String, u64)>, ukikit_esp::Error> {
+    let ukis = esp.ukis()?.into_iter().filter_map(|uki| {
+        let size = fs::metadata(esp.uki(&uki).ok()?).ok()?.len();
+        Some((uki.to_string(), size))
+    });
+    let companions = entries.iter().map(|entry| (entry.path.clone(), entry.size));
+    Ok(ukis.chain(companions).max_by_key(|(_, size)| *size))
 }
 
 /// Whether somebody meant it as a companion: it ends as one does.
@@ -147,6 +168,20 @@ pub(super) fn no_uki(listing: &Listing) -> Vec<Found> {
         .collect()
 }
 
+/// What is new is written beside what is there.
+pub(super) fn space(listing: &Listing) -> Vec<Found> {
+    let (Some((file, size)), Some(free)) = (&listing.largest, listing.free) else {
+        return Vec::new();
+    };
+    if free >= *size {
+        return Vec::new();
+    }
+    let reason =
+        format!("it has {size} bytes and the ESP only {free} free, so it cannot be replaced");
+    let remedy = "remove what no boot uses: ukikit esp gc";
+    vec![Found::new(file, reason, remedy)]
+}
+
 /// Each directory once.
 fn directories<'a>(entries: impl Iterator<Item = &'a Entry>) -> impl Iterator<Item = &'a str> {
     let mut found: Vec<&str> = entries
@@ -172,4 +207,28 @@ pub(super) fn case_clash(listing: &Listing) -> Vec<Found> {
         rest = after;
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_file_has_to_find_room() {
+        let mut listing = Listing {
+            largest: Some(("EFI/Linux/a.efi".into(), 100)),
+            free: Some(100),
+            ..Listing::default()
+        };
+        assert_eq!(space(&listing), []);
+        listing.free = Some(99);
+        let reason = "it has 100 bytes and the ESP only 99 free, so it cannot be replaced";
+        let remedy = "remove what no boot uses: ukikit esp gc";
+        assert_eq!(
+            space(&listing),
+            [Found::new("EFI/Linux/a.efi", reason, remedy)]
+        );
+        listing.free = None;
+        assert_eq!(space(&listing), []);
+    }
 }

@@ -4,10 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use rayon::prelude::*;
 use ukikit_esp::{BootFiles, Esp, File, LoaderEntry, Start, Target, UkiPath};
 
-use super::{Circumstances, Findings, Listing, Subject};
-use crate::PlannedBoot;
+use super::subject::base_of;
+use super::{Circumstances, Findings, Listing, Played, Subject, rehearse};
+use crate::{Base, PlannedBoot};
 
 /// One boot to check.
 #[derive(Debug, Clone)]
@@ -27,7 +29,7 @@ pub struct Planned {
 ///
 /// What the file system says. A UKI that is asked for and not there is one of them.
 pub fn boots(esp: &Esp, only: Option<&UkiPath>, secure_boot: bool) -> Result<Vec<Planned>> {
-    let mut found = Vec::new();
+    let mut found: Vec<Planned> = Vec::new();
     let ukis = match only {
         Some(uki) => {
             esp.uki(uki)?;
@@ -57,7 +59,13 @@ pub fn boots(esp: &Esp, only: Option<&UkiPath>, secure_boot: bool) -> Result<Vec
         };
         let mut start = PlannedBoot::start_of(&entry);
         start.secure_boot = secure_boot;
-        let boot = PlannedBoot::read(esp, uki, &entry.extras, start)?;
+        let known = found
+            .iter()
+            .find(|known| known.boot.uki_path.is_named_by(named));
+        let boot = match known {
+            Some(known) => known.boot.started_with(esp, &entry.extras, start)?,
+            None => PlannedBoot::read(esp, uki, &entry.extras, start)?,
+        };
         let extras = entry.extras;
         found.push(Planned {
             label,
@@ -93,30 +101,98 @@ pub fn check_esp(
     let mut findings = Findings::default();
     findings.of_listing(&Listing::of(esp, target.as_ref())?);
     let secure_boot = circumstances.secure_boot == Some(true);
-    for planned in boots(esp, only, secure_boot)? {
-        findings.of_boot(&planned.subject(circumstances));
-    }
+    let planned = boots(esp, only, secure_boot)?;
+    let bases = Bases::of(&planned);
+    let of_boots: Vec<Findings> = planned
+        .par_iter()
+        .map(|planned| planned.findings(bases.of_boot(&planned.boot), circumstances))
+        .collect::<Result<_>>()?;
+    of_boots.into_iter().for_each(|more| findings.merge(more));
     findings.sort();
     Ok(findings)
 }
 
+/// How every boot of an ESP will go, or those of one UKI.
+///
+/// # Errors
+///
+/// As [`boots`].
+pub fn play_esp(
+    esp: &Esp,
+    only: Option<&UkiPath>,
+    circumstances: &Circumstances,
+) -> Result<Vec<Played>> {
+    let planned = boots(esp, only, circumstances.secure_boot == Some(true))?;
+    let bases = Bases::of(&planned);
+    let played = planned
+        .par_iter()
+        .map(|planned| Played::new(planned.subject(bases.of_boot(&planned.boot), circumstances)));
+    Ok(played.collect())
+}
+
 impl Planned {
-    fn subject<'a>(&'a self, circumstances: &'a Circumstances) -> Subject<'a> {
-        Subject::new(self.label.clone(), &self.boot, &self.extras, circumstances)
+    fn subject<'a>(
+        &'a self,
+        base: Result<Option<Base>, String>,
+        circumstances: &'a Circumstances,
+    ) -> Subject<'a> {
+        let label = self.label.clone();
+        Subject::new(label, &self.boot, &self.extras, base, circumstances)
+    }
+
+    fn findings(
+        &self,
+        base: Result<Option<Base>, String>,
+        circumstances: &Circumstances,
+    ) -> Result<Findings> {
+        let mut subject = self.subject(base, circumstances);
+        if circumstances.rehearse {
+            subject.rehearsal = rehearse(&subject)?;
+        }
+        let mut findings = Findings::default();
+        findings.of_boot(&subject);
+        Ok(findings)
+    }
+}
+
+/// What the initrds of UKIs are: each is unpacked once, however many boots there are.
+struct Bases<'a>(Vec<(&'a UkiPath, Result<Option<Base>, String>)>);
+
+impl<'a> Bases<'a> {
+    fn of(planned: &'a [Planned]) -> Self {
+        let mut boots: Vec<&PlannedBoot> = planned.iter().map(|planned| &planned.boot).collect();
+        boots.sort_by(|a, b| a.uki_path.as_str().cmp(b.uki_path.as_str()));
+        boots.dedup_by(|a, b| a.uki_path == b.uki_path);
+        let read = boots
+            .into_par_iter()
+            .map(|boot| (&boot.uki_path, base_of(boot)));
+        Self(read.collect())
+    }
+
+    fn of_boot(&self, boot: &PlannedBoot) -> Result<Option<Base>, String> {
+        let found = self.0.iter().find(|(path, _)| **path == boot.uki_path);
+        found.map_or_else(|| base_of(boot), |(_, base)| base.clone())
     }
 }
 
 /// Checks files that are to lie beside one UKI, as if they did: before they are written, or in a directory that is no ESP.
-pub fn check_boot(label: &str, boot: PlannedBoot, circumstances: &Circumstances) -> Findings {
+///
+/// # Errors
+///
+/// What keeps a rehearsal from being held, if one is asked for.
+pub fn check_boot(
+    label: &str,
+    boot: PlannedBoot,
+    circumstances: &Circumstances,
+) -> Result<Findings> {
     let planned = Planned {
         label: label.to_owned(),
         boot,
         extras: Vec::new(),
     };
-    let mut findings = Findings::default();
-    findings.of_boot(&planned.subject(circumstances));
+    let mut findings = planned.findings(base_of(&planned.boot), circumstances)?;
     findings.sort();
-    findings
+    Ok(findings)
 }
 
 /// Checks a directory of credentials, images and addons, by the rules for companions of one UKI.
@@ -150,7 +226,9 @@ pub fn check_directory(directory: &Path, circumstances: &Circumstances) -> Resul
         start: Start::default(),
     };
     let label = directory.display().to_string();
-    findings.0.extend(check_boot(&label, boot, circumstances).0);
+    findings
+        .0
+        .extend(check_boot(&label, boot, circumstances)?.0);
     findings.sort();
     Ok(findings)
 }

@@ -1,6 +1,8 @@
 //! The table of rules.
 
-use super::{Found, Level, Listing, Subject, credentials, extensions, initrd, names, start, units};
+use super::{
+    Found, Level, Listing, Subject, credentials, extensions, initrd, names, rehearse, start, units,
+};
 
 /// One thing that can be wrong.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +67,7 @@ pub const RULES: &[Rule] = &[
     esp("wrong-directory", Error, "a companion lies in the directory of another kind", names::wrong_directory),
     esp("counter-in-directory", Error, "a directory of companions has a boot counter in its name", names::counter),
     esp("no-uki", Warning, "a directory of companions belongs to no UKI", names::no_uki),
+    esp("esp-space", Warning, "the ESP has no room to replace its largest file", names::space),
     esp("case-clash", Error, "two names differ only in case, which FAT does not hold", names::case_clash),
 
     boot("uki-unreadable", Error, "a UKI cannot be read", start::uki_unreadable),
@@ -119,4 +122,7 @@ pub const RULES: &[Rule] = &[
     boot("upheld-service", Warning, "a service that fails is started again for ever", units::upheld_service),
     boot("restart-unit-waits", Error, "a unit the merge waits for waits for the merge", units::restart_unit_waits),
     boot("restart-unit-of-base", Error, "the unmerge restarts a unit of the initrd", units::restart_unit_of_base),
+
+    boot("rehearsal-merge", Error, "the initrd's own programs merge other extensions than expected", rehearse::merge),
+    boot("rehearsal-generator", Warning, "a generator of the initrd fails", rehearse::generators),
 ];

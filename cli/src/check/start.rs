@@ -1,6 +1,7 @@
 //! Rules about how the boot is started: entry, profile, command line, addons.
 
-use ukikit_esp::{AddonVerdict, Error};
+use ukikit_esp::{Addon, AddonVerdict, Error};
+use ukikit_sysext::initrd;
 
 use super::{Found, Subject};
 use crate::model::Import;
@@ -58,23 +59,24 @@ pub(super) fn addon_ignored(subject: &Subject<'_>) -> Vec<Found> {
     let Ok(boot) = &subject.boot else {
         return Vec::new();
     };
-    let ignored = boot
-        .addons
-        .iter()
-        .filter(|addon| addon.verdict != AddonVerdict::Taken);
-    ignored
-        .map(|addon| {
-            let reason = format!("the stub ignores this addon: {}", addon.verdict);
-            let remedy = match addon.verdict {
-                AddonVerdict::OtherKernel => "use the addon that was made for this UKI's kernel",
-                AddonVerdict::Unsigned | AddonVerdict::Changed | AddonVerdict::Untrusted => {
-                    "sign it with a key that the firmware or shim knows"
-                }
-                _ => "make the addon anew",
-            };
-            Found::new(&addon.path, reason, remedy)
-        })
-        .collect()
+    boot.addons.iter().filter_map(addon_fault).collect()
+}
+
+fn addon_fault(addon: &Addon) -> Option<Found> {
+    if addon.verdict == AddonVerdict::Taken {
+        let error = initrd::read(addon.initrd.as_deref()?).err()?;
+        let reason = format!("the kernel cannot unpack its initrd: {error}");
+        return Some(Found::new(&addon.path, reason, "make the addon anew"));
+    }
+    let reason = format!("the stub ignores this addon: {}", addon.verdict);
+    let remedy = match addon.verdict {
+        AddonVerdict::OtherKernel => "use the addon that was made for this UKI's kernel",
+        AddonVerdict::Unsigned | AddonVerdict::Changed | AddonVerdict::Untrusted => {
+            "sign it with a key that the firmware or shim knows"
+        }
+        _ => "make the addon anew",
+    };
+    Some(Found::new(&addon.path, reason, remedy))
 }
 
 pub(super) fn import_off(subject: &Subject<'_>) -> Vec<Found> {
@@ -102,21 +104,14 @@ pub(super) fn userspace_verity_off(subject: &Subject<'_>) -> Vec<Found> {
 }
 
 pub(super) fn image_policy_open(subject: &Subject<'_>) -> Vec<Found> {
-    let policies = [
-        "systemd.image_policy",
-        "systemd.sysext_policy",
-        "systemd.confext_policy",
-    ];
-    let open = policies
-        .into_iter()
-        .filter_map(|option| Some((option, subject.option(option)?)))
-        .filter(|(_, policy)| accepts_unsigned(policy));
-    open.map(|(option, policy)| {
-        let reason = format!("{option}={policy} accepts images without a signature");
-        let remedy = "write root=signed+absent:usr=signed+absent";
-        Found::new(subject.uki(), reason, remedy)
-    })
-    .collect()
+    let policy = subject.option("systemd.image_policy");
+    let open = policy.filter(|policy| accepts_unsigned(policy));
+    let reason = open.map(|policy| {
+        format!("systemd.image_policy={policy} accepts partitions of the disk that nobody signed")
+    });
+    let remedy = "write root=signed+absent:usr=signed+absent";
+    let found = reason.map(|reason| Found::new(subject.uki(), reason, remedy));
+    found.into_iter().collect()
 }
 
 /// Whether a policy (systemd.image-policy(7)) takes a root or usr partition that nobody signed.

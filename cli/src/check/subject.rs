@@ -5,6 +5,7 @@ use ukikit_esp::{Boot, Error, Uki};
 use ukikit_sysext::Tree;
 use ukikit_sysext::initrd::Facts;
 
+use super::Rehearsal;
 use crate::model::Model;
 use crate::{Base, PlannedBoot};
 
@@ -22,6 +23,26 @@ pub struct Circumstances {
     pub systemd: Option<u16>,
     /// The time, in microseconds since 1970.
     pub now: u64,
+    /// Whether the initrd's own programs are asked too.
+    pub rehearse: bool,
+}
+
+/// What the initrd of a boot's UKI is, without its addons; none of a UKI that is not there.
+///
+/// # Errors
+///
+/// Why the UKI or its initrd cannot be read, as one sentence.
+pub fn base_of(planned: &PlannedBoot) -> Result<Option<Base>, String> {
+    let base = planned.uki().map(Base::of_uki).transpose();
+    base.map_err(|error| format!("{error:#}"))
+}
+
+fn with_addons(base: Base, boot: &Boot<'_>) -> Base {
+    let initrds = boot
+        .addons
+        .iter()
+        .filter_map(|addon| addon.initrd.as_deref());
+    base.with_addons(initrds)
 }
 
 /// One boot.
@@ -42,38 +63,30 @@ pub struct Subject<'a> {
     pub base: Option<Base>,
     /// Why the UKI or its initrd cannot be read.
     pub fault: Option<String>,
+    /// What the initrd's own programs did, if they were asked.
+    pub rehearsal: Option<Rehearsal>,
     /// What is known beyond the ESP.
     pub circumstances: &'a Circumstances,
 }
 
 impl<'a> Subject<'a> {
-    /// Plays the boot and looks into everything that takes part. Nothing is an error here: the rules say it.
+    /// Plays the boot and looks into everything that takes part. `base` is what the initrd of the UKI is, or why it cannot be
+    /// read. Nothing is an error here: the rules say it.
     pub fn new(
         label: String,
         planned: &'a PlannedBoot,
         extras: &'a [String],
+        base: Result<Option<Base>, String>,
         circumstances: &'a Circumstances,
     ) -> Self {
-        let uki = planned.uki.as_deref().map(Uki::parse).transpose();
-        let (uki, mut fault) = match uki {
-            Ok(uki) => (uki, None),
-            Err(error) => (None, Some(error.to_string())),
-        };
-        let base = match planned.uki.as_deref().filter(|_| fault.is_none()) {
-            Some(file) => Base::of_uki(file).map_err(|error| format!("{error:#}")),
-            None => Err(String::new()),
-        };
-        let base = base.map_or_else(
-            |error| {
-                fault = fault
-                    .take()
-                    .or(Some(error))
-                    .filter(|fault| !fault.is_empty());
-                circumstances.base.clone()
-            },
-            Some,
-        );
+        let uki = planned.uki().and_then(|file| Uki::parse(file).ok());
         let boot = Boot::new(uki.as_ref(), &planned.files, &planned.start);
+        let (base, fault) = match (base, &boot) {
+            (Ok(Some(base)), Ok(boot)) => (Some(with_addons(base, boot)), None),
+            (Ok(base), _) => (base, None),
+            (Err(fault), _) => (None, Some(fault)),
+        };
+        let base = base.or_else(|| circumstances.base.clone());
         let model = match &boot {
             Ok(boot) => Model::new(boot, &planned.files, base.as_ref()),
             Err(_) => Model::default(),
@@ -86,6 +99,7 @@ impl<'a> Subject<'a> {
             model,
             base,
             fault,
+            rehearsal: None,
             circumstances,
         }
     }
@@ -134,12 +148,6 @@ impl<'a> Subject<'a> {
         told.or(self.circumstances.systemd)
     }
 
-    /// How the kernel of the UKI unpacks EROFS, where its modules tell.
-    pub(super) fn erofs_codecs(&self) -> Option<Vec<&'static str>> {
-        let codecs = self.base.as_ref()?.kernel()?.erofs_codecs.as_ref()?;
-        Some(codecs.iter().map(|codec| codec.as_str()).collect())
-    }
-
     /// Whether the boot refuses credentials under the null key.
     pub(super) fn refuses_null(&self) -> bool {
         let facts = BootFacts {
@@ -152,7 +160,7 @@ impl<'a> Subject<'a> {
 
     /// A section of the UKI as this boot sees it.
     pub(super) fn section(&self, name: &str) -> Option<&'a [u8]> {
-        let uki = Uki::parse(self.planned.uki.as_deref()?).ok()?;
+        let uki = Uki::parse(self.planned.uki()?).ok()?;
         uki.section_in_profile(self.boot.as_ref().ok()?.profile, name)
     }
 

@@ -65,12 +65,26 @@ fn is_own_boot(subject: &Subject<'_>, target: &str) -> bool {
         .is_none_or(|initrd| initrd.get(&path).is_some())
 }
 
+/// Whether the manager is reloaded for its sake: it asks for that, or lists units (the second list is new in systemd 262).
+fn reloading(extension: &Extension) -> bool {
+    let lists = [
+        "EXTENSION_RESTART_UNITS",
+        "EXTENSION_RELOAD_OR_RESTART_UNITS",
+    ];
+    let listed = |field: &&str| {
+        let value = release(extension).and_then(|release| release.value(field));
+        value.is_some_and(|value| !value.trim().is_empty())
+    };
+    reloads(extension) || lists.iter().any(|field| listed(field))
+}
+
+/// One reload serves all that are merged together.
 pub(super) fn reload_missing(subject: &Subject<'_>) -> Vec<Found> {
+    if sysexts(subject).any(reloading) {
+        return Vec::new();
+    }
     sysexts(subject)
-        .filter(|extension| {
-            let started = has_any(extension, "upholds");
-            started && !reloads(extension) && restart_units(extension).next().is_none()
-        })
+        .filter(|extension| has_any(extension, "upholds"))
         .map(|extension| {
             let reason = "its units are upheld, and without a reload the manager never sees them";
             Found::new(
@@ -103,7 +117,7 @@ pub(super) fn switch_root(subject: &Subject<'_>) -> Vec<Found> {
         return Vec::new();
     }
     sysexts(subject)
-        .filter(|extension| reloads(extension) || restart_units(extension).next().is_some())
+        .filter(|extension| reloading(extension))
         .map(|extension| {
             let reason = "it reloads the manager, so the unmerge does too, and the root's mount can get lost before the switch";
             let remedy = "add a drop-in for systemd-sysext-initrd.service with ExecStop=systemd-sysext unmerge --no-reload";

@@ -9,7 +9,9 @@ use anyhow::{Context, Result};
 use clap::{ArgGroup, Args};
 use serde::Serialize;
 use ukikit::Base;
-use ukikit::check::{Circumstances, Findings, Level, RULES, check_directory, check_esp};
+use ukikit::check::{
+    Circumstances, Findings, Level, Played, RULES, check_directory, check_esp, play_esp,
+};
 use ukikit_creds::HostIdentity;
 use ukikit_esp::{Esp, UkiPath};
 
@@ -40,6 +42,12 @@ pub(crate) struct Check {
     /// The systemd of the initrd, where its files do not tell
     #[arg(long, value_name = "VERSION")]
     target_systemd: Option<u16>,
+    /// Show how each boot will go instead of what will go wrong: what is handed over, imported and merged
+    #[arg(long, requires = "esp")]
+    model: bool,
+    /// Let the UKI's own generators, systemd-sysext and systemd-confext speak too, in namespaces of their own
+    #[arg(long, requires = "esp")]
+    rehearse: bool,
     /// Show the table of rules
     #[arg(long)]
     rules: bool,
@@ -56,6 +64,11 @@ impl Check {
             return Ok(ExitCode::SUCCESS);
         }
         let circumstances = self.circumstances()?;
+        if let (true, Some(esp)) = (self.model, &self.esp) {
+            let boots = play_esp(&Esp::at(esp)?, self.uki.as_ref(), &circumstances)?;
+            out.show(&Boots { schema: 1, boots }, self.json)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let findings = match (&self.esp, &self.directory) {
             (Some(esp), _) => check_esp(&Esp::at(esp)?, self.uki.as_ref(), &circumstances)?,
             (None, Some(directory)) => check_directory(directory, &circumstances)?,
@@ -81,6 +94,7 @@ impl Check {
         circumstances.secure_boot = self.secure_boot.then_some(true);
         circumstances.systemd = self.target_systemd;
         circumstances.now = system::now_micros();
+        circumstances.rehearse = self.rehearse;
         if let Some(path) = &self.identity {
             let identity = HostIdentity::from_json(&read(path)?);
             circumstances.identity =
@@ -121,6 +135,19 @@ impl fmt::Display for Report {
         };
         let [errors, warnings, notes] = [Level::Error, Level::Warning, Level::Note].map(count);
         writeln!(f, "{errors} errors, {warnings} warnings, {notes} notes")
+    }
+}
+
+/// What `--model` prints.
+#[derive(Debug, Serialize)]
+struct Boots {
+    schema: u32,
+    boots: Vec<Played>,
+}
+
+impl fmt::Display for Boots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.boots.iter().try_for_each(|boot| boot.fmt(f))
     }
 }
 

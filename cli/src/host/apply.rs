@@ -131,6 +131,6 @@ impl Apply<'_> {
             let name = path.rsplit('/').next().unwrap_or_default();
             after.remove(&self.plan.target, name);
         }
-        Ok(self.plan.findings_of(after))
+        self.plan.findings_of(after)
     }
 }

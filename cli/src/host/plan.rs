@@ -185,11 +185,11 @@ impl Plan {
         for gone in self.gone(known) {
             files.remove(&self.target, name_of(&gone));
         }
-        Ok(self.findings_of(files))
+        self.findings_of(files)
     }
 
     /// The same with these files.
-    pub(crate) fn findings_of(&self, files: BootFiles) -> Findings {
+    pub(crate) fn findings_of(&self, files: BootFiles) -> Result<Findings> {
         let mut boot = self.boot.clone();
         boot.files = files;
         let circumstances = Circumstances {

@@ -11,7 +11,7 @@ use ukikit_sysext::{
     Check, Description, Error, Finding, Image, ImageClass, Release, Requirements, Scope, Tree,
 };
 
-use super::{Placed, version_order};
+use super::{Placed, codec, version_order};
 use crate::Base;
 
 /// An extension that is in the initrd.
@@ -81,6 +81,10 @@ pub enum Trouble {
     Untrusted(Finding),
     /// It has no release file of its name.
     NoRelease(Finding),
+    /// It has an os-release file, by which systemd takes it for an operating system.
+    OperatingSystem(Finding),
+    /// The kernel does not unpack what it is compressed with.
+    Codec(&'static str),
     /// It holds what is not merged.
     Content(Finding),
     /// It is not for initrds.
@@ -96,7 +100,12 @@ impl Trouble {
     fn is_fatal(&self) -> bool {
         matches!(
             self,
-            Self::Damaged(_) | Self::Unsigned | Self::Untrusted(_) | Self::NoRelease(_)
+            Self::Damaged(_)
+                | Self::Unsigned
+                | Self::Untrusted(_)
+                | Self::NoRelease(_)
+                | Self::OperatingSystem(_)
+                | Self::Codec(_)
         )
     }
 
@@ -146,7 +155,11 @@ fn examine(placed: Placed, file: &File, class: ImageClass, base: Option<&Base>) 
         tree: Tree::new(),
     };
     match Image::open(Cursor::new(content)) {
-        Ok(image) => look_into(&mut extension, &image, base),
+        Ok(image) => {
+            look_into(&mut extension, &image, base);
+            let codec = codec::unknown(&file.content, extension.description.as_ref(), base);
+            extension.troubles.extend(codec.map(Trouble::Codec));
+        }
         Err(error) => extension.troubles = findings(error).map(Trouble::Damaged).collect(),
     }
     if extension.name.is_some() {
@@ -222,6 +235,9 @@ fn judge(finding: Finding, signed: bool, has_release: bool, knows_base: bool) ->
         // Systemd does not insist on these when the signature is inside.
         Check::PartitionUuids | Check::Fingerprint => None,
         Check::Content if !has_release => Some(Trouble::NoRelease(finding)),
+        Check::Content if finding.place.ends_with("lib/os-release") => {
+            Some(Trouble::OperatingSystem(finding))
+        }
         Check::Content => Some(Trouble::Content(finding)),
         Check::Partitions | Check::SignaturePartition if !signed => Some(Trouble::Unsigned),
         _ => Some(Trouble::Damaged(finding)),

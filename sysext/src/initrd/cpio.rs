@@ -97,9 +97,10 @@ pub(super) struct Archives {
 type Inode = (u32, u32, u32);
 
 impl Archives {
-    pub(super) fn new() -> Self {
+    /// What is read takes the place of what is there.
+    pub(super) fn over(tree: Tree) -> Self {
         Self {
-            tree: Tree::new(),
+            tree,
             budget: Budget::new("initrd"),
         }
     }
