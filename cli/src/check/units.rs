@@ -75,7 +75,7 @@ fn reloading(extension: &Extension) -> bool {
         let value = release(extension).and_then(|release| release.value(field));
         value.is_some_and(|value| !value.trim().is_empty())
     };
-    reloads(extension) || lists.iter().any(|field| listed(field))
+    reloads(extension) || lists.iter().any(listed)
 }
 
 /// One reload serves all that are merged together.

@@ -53,10 +53,16 @@ pub fn programs(
         events.push(program(path, file, banks)?);
     }
     // What Secure Boot refuses is refused before it is measured, and what is no PE file is not loaded.
+    let refused = [
+        AddonVerdict::NotPe,
+        AddonVerdict::Unsigned,
+        AddonVerdict::Changed,
+        AddonVerdict::Untrusted,
+    ];
     let loaded = boot
         .addons
         .iter()
-        .filter(|addon| !matches!(addon.verdict, AddonVerdict::Unsigned | AddonVerdict::NotPe));
+        .filter(|addon| !refused.contains(&addon.verdict));
     for addon in loaded {
         let file = planned.files.iter().find(|file| file.path == addon.path);
         if let Some(file) = file {
