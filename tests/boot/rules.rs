@@ -281,6 +281,8 @@ fn the_initrd_itself_merges_what_is_expected() {
     expected.extend(pairs(&[
         ("rehearsal-generator", "EFI/Linux/vendor.efi"),
         ("rehearsal-merge", &format!("{OWN}/good.sysext.raw")),
+        // systemd-confext is the same program by another name.
+        ("rehearsal-merge", &format!("{OWN}/settings.confext.raw")),
     ]));
     assert_eq!(findings_with(&scene, &["--rehearse"]), expected);
 }
