@@ -7,6 +7,7 @@ use std::fs;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
+use ukikit_esp::SignablePe;
 
 use crate::support::swtpm::Swtpm;
 use crate::support::systemd::{Room, Systemd};
@@ -57,14 +58,25 @@ fn write_logs(room: &Room, prediction: &Value) {
     .concat();
     log.extend([0, 0, 0, 0, 0, 2, 0, 2, 1, 0, 0, 0, 0x0b, 0, 32, 0, 0]);
     let mut extensions = String::new();
-    for event in prediction["events"].as_array().unwrap() {
+    // systemd-pcrlock knows a UKI again only with the hash that the firmware measured of the whole file.
+    let whole = SignablePe::parse(&fs::read(room.path(&format!("esp/{UKI}"))).unwrap()).unwrap();
+    let whole = hex::encode(whole.digest(None).unwrap().as_bytes());
+    let of_stub = prediction["events"].as_array().unwrap().iter();
+    let of_stub = of_stub.map(|event| {
         let pcr = u32::try_from(event["pcr"].as_u64().unwrap()).unwrap();
-        let digest = event["digests"]["sha256"].as_str().unwrap();
-        let description = event["description"].as_str().unwrap().encode_utf16();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        (
+            pcr,
+            text(&event["digests"]["sha256"]),
+            text(&event["description"]),
+        )
+    });
+    for (pcr, digest, description) in [(4, whole, UKI.to_owned())].into_iter().chain(of_stub) {
+        let description = description.encode_utf16();
         let data: Vec<u8> = description.chain([0]).flat_map(u16::to_le_bytes).collect();
         log.extend([pcr, 13, 1].map(u32::to_le_bytes).concat());
         log.extend([0x0b, 0]);
-        log.extend(hex::decode(digest).unwrap());
+        log.extend(hex::decode(&digest).unwrap());
         log.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
         log.extend(data);
         extensions += &format!("{pcr}:sha256={digest}\n");
@@ -151,7 +163,13 @@ fn systemd_pcrlock_covers_what_is_and_what_is_planned() {
     pcrlock(&room, &tpm, &lock_uki);
     predict(&room, &["--format=pcrlock", "--output=components", place]);
 
-    let arguments = ["predict", "--pcr=12", "--pcr=13", "--json=short"];
+    let arguments = [
+        "predict",
+        "--pcr=11",
+        "--pcr=12",
+        "--pcr=13",
+        "--json=short",
+    ];
     let said: Value = serde_json::from_slice(&pcrlock(&room, &tpm, &arguments)).unwrap();
     let theirs = |number: u64| -> BTreeSet<String> {
         let rows = said["sha256"].as_array().unwrap().iter();
@@ -169,6 +187,8 @@ fn systemd_pcrlock_covers_what_is_and_what_is_planned() {
     assert_eq!(theirs(12).len(), 1);
     assert_eq!(theirs(13), values(&both, &["os-separator"], "13"));
     assert_eq!(theirs(13).len(), 2);
+    let phases = ["enter-initrd", "leave-initrd", "sysinit", "ready"];
+    assert_eq!(theirs(11), values(&both, &phases, "11"));
 }
 
 /// What systemd-measure says of the same sections: values, and digests for a signer elsewhere.
