@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use ukikit_esp::Bank;
 
-use support::{pe, schema, text, ukikit, vector, vector_json};
+use support::{event_log, pe, schema, text, ukikit, vector, vector_json};
 
 fn predict(arguments: &[&str]) -> Output {
     ukikit().arg("predict").args(arguments).output().unwrap()
@@ -205,32 +205,6 @@ fn people_read_events_and_values() {
     );
 }
 
-/// A log as firmware writes it, with a SHA-256 bank: PCR, description, what was measured.
-fn event_log(events: &[(u32, &str, &[u8])]) -> Vec<u8> {
-    let mut log = [
-        &[0; 4][..],
-        &[3, 0, 0, 0],
-        &[0; 20],
-        &[33, 0, 0, 0],
-        b"Spec ID Event03\0",
-    ]
-    .concat();
-    log.extend([0, 0, 0, 0, 0, 2, 0, 2, 1, 0, 0, 0, 0x0b, 0, 32, 0, 0]);
-    for (pcr, description, measured) in events {
-        let text: Vec<u8> = description
-            .encode_utf16()
-            .chain([0])
-            .flat_map(u16::to_le_bytes)
-            .collect();
-        log.extend([pcr.to_le_bytes(), 13_u32.to_le_bytes(), 1_u32.to_le_bytes()].concat());
-        log.extend([0x0b, 0]);
-        log.extend(Bank::Sha256.hash(&[measured]).as_bytes());
-        log.extend(u32::try_from(text.len()).unwrap().to_le_bytes());
-        log.extend(text);
-    }
-    log
-}
-
 #[test]
 fn the_first_event_that_differs_is_named_with_its_file() {
     let (room, esp) = room();
@@ -297,7 +271,11 @@ fn the_first_event_that_differs_is_named_with_its_file() {
              EFI/Linux/a.efi.extra.d/one.cred, EFI/Linux/a.efi.extra.d/two.cred",
         ),
     ] {
-        fs::write(&log, event_log(&events)).unwrap();
+        let hashed = events.iter().map(|&(pcr, description, measured)| {
+            let digest = Bank::Sha256.hash(&[measured]).as_bytes().to_vec();
+            (pcr, description, digest)
+        });
+        fs::write(&log, event_log::write(hashed)).unwrap();
         // The UKI is another one that is only planned: it has the same companions, and no PCR 11.
         fs::remove_file(room.path().join("EFI/Linux/a.efi")).ok();
         let output = predict(&[&esp, "--uki=EFI/Linux/a.efi", &diff]);

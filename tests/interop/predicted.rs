@@ -11,7 +11,7 @@ use ukikit_esp::SignablePe;
 
 use crate::support::swtpm::Swtpm;
 use crate::support::systemd::{Room, Systemd};
-use crate::support::{pe, run, succeed, text, ukikit};
+use crate::support::{event_log, pe, run, succeed, text, ukikit};
 
 const UKI: &str = "EFI/Linux/vendor.efi";
 const SECTIONS: [(&str, &[u8]); 4] = [
@@ -48,16 +48,6 @@ fn prediction(room: &Room, arguments: &[&str]) -> Value {
 
 /// The logs of a boot that was measured as predicted, up to the separator; and what a TPM is extended with to show them.
 fn write_logs(room: &Room, prediction: &Value) {
-    let mut log = [
-        &[0; 4][..],
-        &[3, 0, 0, 0],
-        &[0; 20],
-        &[33, 0, 0, 0],
-        b"Spec ID Event03\0",
-    ]
-    .concat();
-    log.extend([0, 0, 0, 0, 0, 2, 0, 2, 1, 0, 0, 0, 0x0b, 0, 32, 0, 0]);
-    let mut extensions = String::new();
     // systemd-pcrlock knows a UKI again only with the hash that the firmware measured of the whole file.
     let whole = SignablePe::parse(&fs::read(room.path(&format!("esp/{UKI}"))).unwrap()).unwrap();
     let whole = hex::encode(whole.digest(None).unwrap().as_bytes());
@@ -71,16 +61,17 @@ fn write_logs(room: &Room, prediction: &Value) {
             text(&event["description"]),
         )
     });
-    for (pcr, digest, description) in [(4, whole, UKI.to_owned())].into_iter().chain(of_stub) {
-        let description = description.encode_utf16();
-        let data: Vec<u8> = description.chain([0]).flat_map(u16::to_le_bytes).collect();
-        log.extend([pcr, 13, 1].map(u32::to_le_bytes).concat());
-        log.extend([0x0b, 0]);
-        log.extend(hex::decode(&digest).unwrap());
-        log.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
-        log.extend(data);
-        extensions += &format!("{pcr}:sha256={digest}\n");
-    }
+    let events: Vec<(u32, String, String)> = [(4, whole, UKI.to_owned())]
+        .into_iter()
+        .chain(of_stub)
+        .collect();
+    let log = event_log::write(events.iter().map(|(pcr, digest, description)| {
+        (*pcr, description.as_str(), hex::decode(digest).unwrap())
+    }));
+    let lines = events
+        .iter()
+        .map(|(pcr, digest, _)| format!("{pcr}:sha256={digest}\n"));
+    let mut extensions: String = lines.collect();
     let mut userspace = String::new();
     let separated = [0, 1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 14].map(|pcr| (pcr, "os-separator"));
     for (pcr, word) in [(11, "enter-initrd")].into_iter().chain(separated) {

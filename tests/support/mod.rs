@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "every test target uses another part")]
 
 pub(crate) mod bench;
+pub(crate) mod event_log;
 pub(crate) mod extension;
 pub(crate) mod identities;
 pub(crate) mod pe;
