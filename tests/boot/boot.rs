@@ -290,13 +290,28 @@ impl<'a> Scene<'a> {
 
     /// Makes `NAME.sysext.raw` for this UKI from a tree; returns what was said of it.
     fn build(&self, name: &str, tree: &str, arguments: &[&str]) -> String {
+        let signer = [
+            vector("ddi/keys/rsa2048.key"),
+            vector("ddi/keys/rsa2048.crt"),
+        ];
+        self.build_signed(name, tree, signer, arguments)
+    }
+
+    /// The same, signed with this key of this certificate.
+    fn build_signed(
+        &self,
+        name: &str,
+        tree: &str,
+        [key, certificate]: [PathBuf; 2],
+        arguments: &[&str],
+    ) -> String {
         let mut build = ukikit();
         build.args(["ext", "build", "--name", name]).args(arguments);
         for (option, path) in [
             ("uki", self.esp().join("EFI/Linux/vendor.efi")),
             ("tree", self.path(tree)),
-            ("private-key", vector("ddi/keys/rsa2048.key")),
-            ("certificate", vector("ddi/keys/rsa2048.crt")),
+            ("private-key", key),
+            ("certificate", certificate),
             ("output", self.path(&format!("{name}.sysext.raw"))),
         ] {
             build.arg(format!("--{option}={}", path.display()));

@@ -18,38 +18,24 @@ fn lab_secure_boot_takes_signed_addons_alone() {
     let room = systemd.room();
     let secure = secure_lab(&lab, &room);
     let scene = Scene::new(secure.path());
-    let signer = format!("--certificate={}", vector("ddi/keys/other.crt").display());
-    let esp = format!("--esp={}", scene.esp().display());
-    let target = "--uki=EFI/Linux/vendor.efi";
+    let [key, certificate] = signer("other");
+    let trusted = format!("--certificate={}", certificate.display());
+    scene.build_signed("feature", "tree", [key, certificate.clone()], &[]);
     let path = |name: &str| scene.path(name).display().to_string();
-    let command = |arguments: &[&str]| {
-        let output = ukikit().args(arguments).output().unwrap();
-        text(&succeed(arguments[1], output))
-    };
-    command(&[
-        "ext",
-        "build",
-        "--name=feature",
-        &format!("--tree={}", path("tree")),
-        &format!("--private-key={}", vector("ddi/keys/other.key").display()),
-        &signer,
-        &format!("--output={}", path("feature.sysext.raw")),
-    ]);
     let trust = path("extension-trust.addon.efi");
-    let other = vector("ddi/keys/other.crt").display().to_string();
-    command(&[
-        "trust",
-        "add",
-        target,
-        &esp,
-        &format!("--output={trust}"),
-        &other,
-    ]);
+    let output = format!("--output={trust}");
+    on_esp(
+        &scene,
+        "trust add",
+        &[output, certificate.display().to_string()],
+    );
     sign(&room, Path::new(&trust));
     for name in ["signed", "unsigned", "tampered"] {
         let output = format!("--output={}", path(&format!("{name}.addon.efi")));
         let options = format!("--cmdline=lab.{name}=arrived");
-        command(&["addon", "build", "--architecture=x86-64", &options, &output]);
+        let mut build = ukikit();
+        build.args(["addon", "build", "--architecture=x86-64", &options, &output]);
+        succeed("addon build", build.output().unwrap());
     }
     let tampered = scene.path("tampered.addon.efi");
     sign(&room, &tampered);
@@ -69,19 +55,21 @@ fn lab_secure_boot_takes_signed_addons_alone() {
         "unsigned.addon.efi",
         "tampered.addon.efi",
     ];
-    let files = files.map(path);
-    let mut place = vec!["esp", "place", target, &esp, &signer];
-    place.extend(files.iter().map(String::as_str));
-    command(&place);
-    let status = command(&["trust", "status", target, &esp, &signer, "--secure-boot"]);
-    assert!(
-        status.contains("unsigned.addon.efi: it is not signed, which Secure Boot requires\n"),
-        "{status}"
+    let mut place = vec![trusted.clone()];
+    place.extend(files.map(path));
+    on_esp(&scene, "esp place", &place);
+    let status = on_esp(
+        &scene,
+        "trust status",
+        &[trusted, "--secure-boot".to_owned()],
     );
-    assert!(
-        status.contains(": merged, by /usr/lib/verity.d/ukikit-"),
-        "{status}"
-    );
+    for line in [
+        "unsigned.addon.efi: it is not signed, which Secure Boot requires\n",
+        "tampered.addon.efi: it was changed after it was signed\n",
+        ": merged, by /usr/lib/verity.d/ukikit-",
+    ] {
+        assert!(status.contains(line), "{line:?} in {status}");
+    }
 
     let report = scene.boot();
     report.assert_initrd();
@@ -114,45 +102,26 @@ fn lab_a_signer_in_db_is_enough_for_the_kernel() {
     let room = systemd.room();
     let secure = secure_lab(&lab, &room);
     let scene = Scene::new(secure.path());
-    let signer = format!("--certificate={}", room.path("sb.crt").display());
-    let esp = format!("--esp={}", scene.esp().display());
-    let target = "--uki=EFI/Linux/vendor.efi";
-    let path = |name: &str| scene.path(name).display().to_string();
-    let command = |arguments: &[&str]| {
-        let output = ukikit().args(arguments).output().unwrap();
-        text(&succeed(arguments[1], output))
-    };
-    command(&[
-        "ext",
-        "build",
-        "--name=feature",
-        &format!("--tree={}", path("tree")),
-        &format!("--private-key={}", room.path("sb.key").display()),
-        &signer,
-        &format!("--output={}", path("feature.sysext.raw")),
-    ]);
-    command(&[
-        "esp",
-        "place",
-        target,
-        &esp,
-        &signer,
-        &path("feature.sysext.raw"),
-    ]);
+    let certificate = room.path("sb.crt");
+    let signer = [room.path("sb.key"), certificate.clone()];
+    scene.build_signed("feature", "tree", signer, &[]);
+    let trusted = format!("--certificate={}", certificate.display());
+    let image = scene.path("feature.sysext.raw").display().to_string();
+    on_esp(&scene, "esp place", &[trusted.clone(), image]);
     let kernel = fs::read_dir(PathBuf::from(setting("UKIKIT_ROOT_262").unwrap()).join("boot"));
     let mut files = kernel.unwrap().map(|entry| entry.unwrap().path());
     let is_config = |path: &PathBuf| path.to_string_lossy().contains("/config-");
     let config = files.find(is_config).unwrap();
-    let status = command(&[
-        "trust",
-        "status",
-        target,
-        &esp,
-        &signer,
-        "--secure-boot",
-        &format!("--db={}", room.path("sb.crt").display()),
-        &format!("--kernel-config={}", config.display()),
-    ]);
+    let status = on_esp(
+        &scene,
+        "trust status",
+        &[
+            trusted,
+            "--secure-boot".to_owned(),
+            format!("--db={}", certificate.display()),
+            format!("--kernel-config={}", config.display()),
+        ],
+    );
     assert!(
         status.contains(": merged, by the kernel, through db\n"),
         "{status}"
@@ -173,51 +142,25 @@ fn lab_a_key_is_rotated_in_four_boots() {
     let secure = secure_lab(&lab, &room);
     let scene = Scene::new(secure.path());
     for (name, key) in [("old", "other"), ("new", "p384")] {
-        let tree = scene.path(name);
-        fs::create_dir_all(tree.join("usr/lib/rotation")).unwrap();
-        fs::write(tree.join("usr/lib/rotation").join(name), name).unwrap();
-        let mut build = ukikit();
-        build.args(["ext", "build", "--name", name]);
-        for (option, path) in [
-            ("tree", tree),
-            ("uki", scene.esp().join("EFI/Linux/vendor.efi")),
-            ("private-key", vector(&format!("ddi/keys/{key}.key"))),
-            ("certificate", vector(&format!("ddi/keys/{key}.crt"))),
-            ("output", scene.path(&format!("{name}.sysext.raw"))),
-        ] {
-            build.arg(format!("--{option}={}", path.display()));
-        }
-        succeed("ext build", build.output().unwrap());
+        let files = scene.path(name).join("usr/lib/rotation");
+        fs::create_dir_all(&files).unwrap();
+        fs::write(files.join(name), name).unwrap();
+        scene.build_signed(name, name, signer(key), &[]);
     }
-    let on_esp = |verb: &str, rest: &[String]| {
-        let mut command = ukikit();
-        command.args(verb.split(' ')).arg("--esp").arg(scene.esp());
-        command.arg("--uki=EFI/Linux/vendor.efi").args(rest);
-        succeed(verb, command.output().unwrap());
-    };
-    let certificate = |name: &str| {
-        vector(&format!("ddi/keys/{name}.crt"))
-            .display()
-            .to_string()
-    };
+    let certificate = |name: &str| signer(name)[1].display().to_string();
     let trust = |change: String| {
-        let signing = ["private-key", "certificate"].map(|option| {
-            let file = room.path(if option == "certificate" {
-                "sb.crt"
-            } else {
-                "sb.key"
-            });
-            format!("--secureboot-{option}={}", file.display())
-        });
-        on_esp("trust add", &[signing.as_slice(), &[change]].concat());
+        let [key, certificate] = [("private-key", "sb.key"), ("certificate", "sb.crt")]
+            .map(|(option, file)| format!("--secureboot-{option}={}", room.path(file).display()));
+        on_esp(&scene, "trust add", &[key, certificate, change]);
     };
     let place = |name: &str, key: &str, more: &[&str]| {
-        let mut rest = vec![
-            format!("--certificate={}", certificate(key)),
-            scene.path(name).display().to_string(),
-        ];
+        let image = scene.path(name).display().to_string();
+        let mut rest = vec![format!("--certificate={}", certificate(key)), image];
         rest.extend(more.iter().map(ToString::to_string));
-        on_esp("esp place", &rest);
+        on_esp(&scene, "esp place", &rest);
+    };
+    let remove = |name: &str| {
+        on_esp(&scene, "esp remove", &[name.to_owned()]);
     };
     let merged = || {
         let report = scene.boot();
@@ -233,12 +176,25 @@ fn lab_a_key_is_rotated_in_four_boots() {
     trust(certificate("p384"));
     place("new.sysext.raw", "p384", &[]);
     assert_eq!(merged(), ["new", "old"]);
-    on_esp("esp remove", &["old.sysext.raw".to_owned()]);
+    remove("old.sysext.raw");
     trust(format!("--withdraw={}", certificate("other")));
     assert_eq!(merged(), ["new"]);
-    on_esp("esp remove", &["new.sysext.raw".to_owned()]);
+    remove("new.sysext.raw");
     place("old.sysext.raw", "other", &["--force"]);
     assert_eq!(merged(), [""; 0]);
+}
+
+/// Key and certificate of the vectors.
+fn signer(name: &str) -> [PathBuf; 2] {
+    ["key", "crt"].map(|kind| vector(&format!("ddi/keys/{name}.{kind}")))
+}
+
+/// Runs a verb for the UKI of the scene, and returns what it said.
+fn on_esp(scene: &Scene<'_>, verb: &str, rest: &[String]) -> String {
+    let mut command = ukikit();
+    command.args(verb.split(' ')).arg("--esp").arg(scene.esp());
+    command.arg("--uki=EFI/Linux/vendor.efi").args(rest);
+    text(&succeed(verb, command.output().unwrap()))
 }
 
 /// The lab with firmware that enforces Secure Boot, and what it starts signed.
