@@ -31,6 +31,14 @@ impl FormatError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// An image of a disk or partition without an ESP that can be read.
+    #[error("cannot find an EFI system partition in `{path}`")]
+    Image {
+        /// The image.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Bytes that are not a PE file, or a damaged one.
     #[error(transparent)]
     Format(#[from] FormatError),

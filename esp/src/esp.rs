@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::digest::Content;
-use crate::volume::{Directory, Node, NodeKind, Space, Volume};
+use crate::volume::{Directory, Fat, FilePart, Node, NodeKind, Space, Volume};
 use crate::{Error, PathRule, UkiPath};
 
 /// An EFI system partition (or XBOOTLDR partition): mounted, in an image, or just a directory with its files.
@@ -38,6 +38,29 @@ impl Esp {
             return Err(Error::NotADirectory { path: root.into() });
         }
         Ok(Self::on(Directory::new(root), root))
+    }
+
+    /// The ESP in an image of a disk or of the partition alone, which is not mounted; then XBOOTLDR, if the disk has one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Image`] for one without a partition that can be read; [`Error::Read`].
+    pub fn in_image(path: &Path) -> Result<Vec<Self>, Error> {
+        let image = |source| Error::Image {
+            path: path.into(),
+            source,
+        };
+        let parts = FilePart::boot_partitions(path).map_err(|source| match source.kind() {
+            io::ErrorKind::InvalidData => image(source),
+            _ => Error::Read {
+                path: path.into(),
+                source,
+            },
+        })?;
+        let opened = parts
+            .into_iter()
+            .map(|part| Ok(Self::on(Fat::open(part).map_err(image)?, path)));
+        opened.collect()
     }
 
     /// The ESP on any volume, called `name` where it has to be named.
@@ -242,6 +265,17 @@ impl Esp {
     /// [`Error::Read`]
     pub fn free(&self) -> Result<u64, Error> {
         Ok(self.space()?.free)
+    }
+
+    /// What files of these sizes take, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`]
+    pub fn taken(&self, sizes: impl Iterator<Item = usize>) -> Result<u64, Error> {
+        let space = self.space()?;
+        let sizes = sizes.map(|size| u64::try_from(size).unwrap_or(u64::MAX));
+        Ok(sizes.fold(0, |sum: u64, size| sum.saturating_add(space.taken(size))))
     }
 
     pub(crate) fn space(&self) -> Result<Space, Error> {

@@ -3,17 +3,22 @@
 //! Paths go down from the root of the file system, with slashes and none in front; the root itself is "".
 //! Nothing here decides anything: the order of the calls, and with it what a power cut leaves, is the engine's.
 
+mod blocks;
 mod directory;
+mod fat;
 #[cfg(test)]
 pub(crate) mod faulty;
 #[cfg(test)]
 pub(crate) mod memory;
+mod table;
 
 use std::any::Any;
 use std::fmt;
 use std::io::{self, Read, Write};
 
+pub use blocks::{Blocks, FilePart};
 pub use directory::Directory;
+pub use fat::Fat;
 
 /// A file system the engine can work on.
 pub trait Volume: fmt::Debug + Send + Sync {
