@@ -498,6 +498,50 @@ impl Esp {
         Ok(Undo { number, changes })
     }
 
+    /// What undoing the last change would do as a change of its own, which can be undone in turn: also over what
+    /// something else has changed in between. Nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NothingToUndo`], [`Error::UndoGone`], and what the file system says.
+    pub fn undo_over(&self) -> Result<Changes, Error> {
+        let history = self.settled_history()?;
+        let nothing = || Error::NothingToUndo {
+            esp: self.root().into(),
+        };
+        let (number, change) = history.last_done().ok_or_else(nothing)?;
+        let mut changes = Vec::new();
+        for (step, position) in change.journal.steps.iter().zip(0_usize..) {
+            let old = format!("{}/old{position}", history.directory(number));
+            changes.push(self.undoing(step, &old)?);
+        }
+        Changes::new(self, &history, changes, history.owned_before(number))
+    }
+
+    fn undoing(&self, step: &Step, old: &str) -> Result<Change, Error> {
+        let path = step.path.clone();
+        let there = self.content(&path)?;
+        let Some(before) = &step.before else {
+            return Ok(match there {
+                Some(there) => Change::remove(path, there),
+                None => Change::absent(path),
+            });
+        };
+        if there.as_ref() == Some(before) {
+            return Ok(Change::keep(path, before.clone()));
+        }
+        if !self.holds(old, before)? {
+            return Err(Error::UndoGone {
+                path: self.shown(&path),
+            });
+        }
+        let content = self.read(old)?;
+        Ok(match there {
+            Some(there) => Change::replace(path, there, content),
+            None => Change::add(path, content),
+        })
+    }
+
     /// Gives up the way back of all changes, and with it the room it takes. Returns the bytes that became free.
     ///
     /// # Errors

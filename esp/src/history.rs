@@ -109,6 +109,15 @@ impl History {
         done.find(|(_, change)| change.phase == Phase::Done)
     }
 
+    /// What ukikit had placed before this change, as far as that is known.
+    pub(crate) fn owned_before(&self, number: u32) -> Ledger {
+        let older = self.changes.range(..number).rev();
+        let mut done = older.filter(|(_, change)| change.phase == Phase::Done);
+        done.next()
+            .map(|(_, change)| change.journal.owned.clone())
+            .unwrap_or_default()
+    }
+
     /// Those that were interrupted, the newest first.
     pub(crate) fn interrupted(&self) -> impl Iterator<Item = (u32, &Recorded)> {
         let all = self

@@ -7,6 +7,7 @@ use crate::digest::Content;
 use crate::esp::{alike, join, parent};
 use crate::history::{self, History, Owner};
 use crate::journal::{Ledger, Owned};
+use crate::volume::NodeKind;
 use crate::{Companion, Error, Esp, File, Kind, NameRule, Target, UkiPath};
 
 /// How files are placed.
@@ -15,6 +16,8 @@ use crate::{Companion, Error, Esp, File, Kind, NameRule, Target, UkiPath};
 pub struct Placing {
     /// Also over what ukikit has not placed.
     pub force: bool,
+    /// Nothing else: what lies beside the target and is not among the files goes in the same change.
+    pub only: bool,
     /// The UKIs they are there for: [`Esp::garbage`] has them when the last of these is gone. None: they stay.
     pub needed_by: Vec<UkiPath>,
 }
@@ -52,11 +55,37 @@ impl Esp {
         if let Target::Uki(path) = target {
             self.present_uki(path)?;
         }
+        let others = if how.only {
+            self.others(target, &files)?
+        } else {
+            Vec::new()
+        };
         let files = files.into_iter().map(|file| {
             let path = file.path(target);
             File::new(path, file.into_content())
         });
-        self.put(files.collect(), how)
+        self.exchange(files.collect(), &others, how)
+    }
+
+    /// The companions of a target that are not among these.
+    fn others(&self, target: &Target, files: &[Companion]) -> Result<Vec<String>, Error> {
+        let is_given = |name: &str| {
+            let mut given = files.iter().map(|file| file.name().as_str());
+            given.any(|given| given.eq_ignore_ascii_case(name))
+        };
+        let mut others = Vec::new();
+        for directory in target.directories() {
+            let Some(directory) = self.find(&directory)? else {
+                continue;
+            };
+            for node in self.nodes(&directory)? {
+                let companion = Kind::taken_by_stub(node.name.as_ref()).is_ok();
+                if companion && node.kind == NodeKind::File && !is_given(&node.name) {
+                    others.push(join(&directory, &node.name));
+                }
+            }
+        }
+        Ok(others)
     }
 
     /// What putting these files on the ESP would change: companions, UKIs and boot entries as one change,
