@@ -515,7 +515,8 @@ impl Esp {
             let old = format!("{}/old{position}", history.directory(number));
             changes.push(self.undoing(step, &old)?);
         }
-        Changes::new(self, &history, changes, history.owned_before(number))
+        let owned = history.owned_before(number, change);
+        Changes::new(self, &history, changes, owned)
     }
 
     fn undoing(&self, step: &Step, old: &str) -> Result<Change, Error> {

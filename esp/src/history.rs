@@ -109,13 +109,22 @@ impl History {
         done.find(|(_, change)| change.phase == Phase::Done)
     }
 
-    /// What ukikit had placed before this change, as far as that is known.
-    pub(crate) fn owned_before(&self, number: u32) -> Ledger {
+    /// What ukikit had placed before this change, the newest that was made.
+    pub(crate) fn owned_before(&self, number: u32, change: &Recorded) -> Ledger {
         let older = self.changes.range(..number).rev();
         let mut done = older.filter(|(_, change)| change.phase == Phase::Done);
-        done.next()
-            .map(|(_, change)| change.journal.owned.clone())
-            .unwrap_or_default()
+        if let Some((_, before)) = done.next() {
+            return before.journal.owned.clone();
+        }
+        // It was the first, or those before it were given up: what it did not touch is still placed.
+        let mut owned = self.owned.clone();
+        for step in &change.journal.steps {
+            match (&step.before, owned.get_mut(&step.path)) {
+                (Some(before), Some(placed)) if number > 1 => placed.content = before.clone(),
+                _ => drop(owned.remove(&step.path)),
+            }
+        }
+        owned
     }
 
     /// Those that were interrupted, the newest first.

@@ -506,3 +506,59 @@ proptest! {
         prop_assert_eq!(tree(directory.path()), before);
     }
 }
+
+/// What another tool has changed is undone by force, as a change that can be undone in turn.
+#[test]
+fn undoes_over_what_others_have_changed() {
+    let (directory, esp) = esp();
+    let target = uki("EFI/Linux/a.efi");
+    let place = |list| {
+        let changes = esp.place(&target, files(list)).unwrap();
+        changes.apply(&esp).unwrap();
+    };
+    place(&[("k.cred", "one")]);
+    let before = tree(directory.path());
+    place(&[("k.cred", "two"), ("x.cred", "new")]);
+    let beside = directory.path().join("EFI/Linux/a.efi.extra.d");
+    fs::write(beside.join("k.cred"), "theirs").unwrap();
+    assert!(matches!(esp.undo(), Err(Error::ChangedSince { .. })));
+
+    let changes = esp.undo_over().unwrap();
+    assert_eq!(
+        changes.to_string(),
+        "replace  EFI/Linux/a.efi.extra.d/k.cred (6 bytes, now 3)\n\
+         remove   EFI/Linux/a.efi.extra.d/x.cred (3 bytes)\n"
+    );
+    changes.apply(&esp).unwrap();
+    assert_eq!(tree(directory.path()), before);
+    let owners = esp.list(None).unwrap();
+    assert!(owners.iter().all(|entry| entry.owner == Owner::Ukikit));
+    esp.undo().unwrap().apply(&esp).unwrap();
+    assert_eq!(fs::read(beside.join("k.cred")).unwrap(), b"theirs");
+}
+
+#[test]
+fn only_these_and_nothing_else() {
+    let (directory, esp) = esp();
+    let target = uki("EFI/Linux/a.efi");
+    let first = esp.place(&target, files(&[("k.cred", "one"), ("x.cred", "two")]));
+    first.unwrap().apply(&esp).unwrap();
+    let beside = directory.path().join("EFI/Linux/a.efi.extra.d");
+    fs::write(beside.join("README.txt"), "no companion").unwrap();
+    let mut how = Placing::new();
+    how.only = true;
+    let changes = esp.place_with(&target, files(&[("k.cred", "one"), ("y.cred", "3")]), &how);
+    let changes = changes.unwrap();
+    assert_eq!(
+        changes.to_string(),
+        "add      EFI/Linux/a.efi.extra.d/y.cred (1 bytes)\n\
+         remove   EFI/Linux/a.efi.extra.d/x.cred (3 bytes)\n\
+         keep     EFI/Linux/a.efi.extra.d/k.cred (3 bytes)\n"
+    );
+    changes.apply(&esp).unwrap();
+    assert!(beside.join("README.txt").exists());
+
+    fs::write(beside.join("z.cred"), "theirs").unwrap();
+    let refused = esp.place_with(&target, files(&[("k.cred", "one")]), &how);
+    assert!(matches!(refused, Err(Error::Foreign { .. })));
+}
