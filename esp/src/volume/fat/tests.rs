@@ -170,7 +170,7 @@ fn everything_reads_back_and_goes_without_a_trace() {
         assert_eq!(fat.space().unwrap(), free);
         // The table and the boot sector are as they were; names and contents are left where they are free.
         assert_eq!(medium.0.lock().unwrap()[..500], empty[..500]);
-        let (table, end) = (32 * 512, 64 * 512);
+        let (table, end) = (32 * 512, 40 * 512);
         assert_eq!(medium.0.lock().unwrap()[table..end], empty[table..end]);
     }
 }
