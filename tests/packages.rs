@@ -1,4 +1,4 @@
-//! The example packages: they install beside their exact kernel, and beside no other.
+//! The example packages: they install beside their exact kernel, and beside no other. And what packages of ukikit hold.
 
 #![cfg(test)]
 
@@ -118,4 +118,136 @@ fn an_rpm_takes_its_exact_kernel() {
         room.run(&format!("{install} kernel-core-6.12.1-1.*.rpm {package}")),
     );
     assert!(room.has("6.12.1-1.x86_64/demo.sysext.raw"));
+}
+
+/// The files that `packaging/install` puts below a directory.
+fn installed() -> (TempDir, Vec<String>) {
+    let place = TempDir::new().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/install");
+    let mut install = Command::new(script);
+    install.arg(env!("CARGO_BIN_EXE_ukikit")).arg(place.path());
+    succeed("packaging/install", install.output().unwrap());
+    let found = support::run(
+        "sh",
+        [
+            "-c",
+            "cd \"$0\" && find . -type f | sort",
+            place.path().to_str().unwrap(),
+        ],
+    );
+    let found = text(&found)
+        .lines()
+        .map(|path| path[1..].to_owned())
+        .collect();
+    (place, found)
+}
+
+/// The verbs, from what the program says of itself.
+fn verbs() -> Vec<String> {
+    let listed = |words: &[&str]| {
+        let help = text(&succeed(
+            "help",
+            support::ukikit().args(words).arg("-h").output().unwrap(),
+        ));
+        let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+        let lines = lines.take_while(|line| line.starts_with(' '));
+        let names = lines.filter_map(|line| {
+            line.strip_prefix("  ")?
+                .split(' ')
+                .next()
+                .map(str::to_owned)
+        });
+        names
+            .filter(|name| !name.is_empty() && name != "help")
+            .collect::<Vec<_>>()
+    };
+    let nouns = listed(&[]);
+    let below = nouns.iter().flat_map(|noun| {
+        listed(&[noun])
+            .into_iter()
+            .map(move |verb| format!("{noun}-{verb}"))
+    });
+    let below: Vec<String> = below.collect();
+    nouns.iter().cloned().chain(below).collect()
+}
+
+#[test]
+fn a_package_has_a_page_for_each_verb() {
+    let (place, files) = installed();
+    let mut expected: Vec<String> = verbs();
+    assert!(expected.len() > 50, "{expected:?}");
+    expected.sort();
+    let pages = files
+        .iter()
+        .filter_map(|path| path.strip_prefix("/usr/share/man/man1/ukikit-"));
+    let mut pages: Vec<&str> = pages.map(|page| page.strip_suffix(".1").unwrap()).collect();
+    pages.sort_unstable();
+    assert_eq!(pages, expected);
+    let page = place.path().join("usr/share/man/man1/ukikit-ext-build.1");
+    let page = std::fs::read_to_string(page).unwrap();
+    let heads: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix(".SH "))
+        .collect();
+    assert_eq!(
+        heads,
+        [
+            "NAME",
+            "SYNOPSIS",
+            "DESCRIPTION",
+            "OPTIONS",
+            "EXAMPLES",
+            "\"EXIT STATUS\"",
+            "\"SEE ALSO\""
+        ]
+    );
+}
+
+#[test]
+fn a_package_completes_in_three_shells() {
+    let (place, files) = installed();
+    for file in [
+        "/usr/share/bash-completion/completions/ukikit",
+        "/usr/share/zsh/site-functions/_ukikit",
+        "/usr/share/fish/vendor_completions.d/ukikit.fish",
+    ] {
+        assert!(files.iter().any(|found| found == file), "{file}");
+        let script = std::fs::read_to_string(place.path().join(&file[1..])).unwrap();
+        assert!(script.contains("tpm2-pcrs"), "{file}");
+    }
+    let bash = place
+        .path()
+        .join("usr/share/bash-completion/completions/ukikit");
+    support::run("bash", ["-n", bash.to_str().unwrap()]);
+}
+
+/// The spec, with the program under test in place of a build of its own.
+const OWN_RPM: &str = r#"
+    rpmbuild -bb --build-in-place --define "_topdir $PLACE/rpm" --define "program $PROGRAM" --define "__os_install_post %{nil}" \
+        --define "_binary_payload w1.gzdio" "packaging/ukikit.spec"
+    rpm -qlp "$PLACE"/rpm/RPMS/*/ukikit-*.rpm
+"#;
+
+#[test]
+fn the_spec_makes_an_rpm_of_what_is_installed() {
+    if !support::have("rpmbuild") {
+        skip("packages: no rpmbuild");
+        return;
+    }
+    let (place, files) = installed();
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-euc", OWN_RPM])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    shell
+        .env("PLACE", place.path())
+        .env("PROGRAM", env!("CARGO_BIN_EXE_ukikit"));
+    shell.env("LC_ALL", "C").env("HOME", place.path());
+    let listed = text(&succeed("rpmbuild", shell.output().unwrap()));
+    for file in files {
+        assert!(
+            listed.lines().any(|line| line.starts_with(&file)),
+            "{file} is not in\n{listed}"
+        );
+    }
 }

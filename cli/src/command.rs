@@ -2,11 +2,14 @@
 
 mod addon;
 mod check;
+mod completions;
 pub(crate) mod cred;
 mod esp;
+mod examples;
 mod ext;
 mod fleet;
 mod host;
+mod man;
 mod pe;
 mod predict;
 mod recipe;
@@ -17,7 +20,7 @@ mod uki;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::output::Output;
 
@@ -73,6 +76,21 @@ enum Noun {
     /// Features that extensions can be built of: list, show
     #[command(subcommand)]
     Recipe(recipe::Verb),
+    /// Print what completes commands and options in a shell
+    Completions(completions::Completions),
+    /// Write the man pages, one for each verb
+    Man(man::Man),
+}
+
+/// The commands with all that `--help` shows: what is parsed, completed and printed in man pages.
+pub(crate) fn definition() -> Command {
+    examples::shown(Ukikit::command())
+}
+
+/// What was typed; wrong usage, help and the version end the program.
+pub(crate) fn parse() -> Ukikit {
+    let matches = definition().get_matches();
+    Ukikit::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 impl Ukikit {
@@ -92,6 +110,8 @@ impl Ukikit {
             Noun::Predict(verb) => verb.run(out),
             Noun::Recipe(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
             Noun::Uki(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
+            Noun::Completions(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
+            Noun::Man(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
         }
     }
 }

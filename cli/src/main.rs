@@ -8,10 +8,8 @@ mod system;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    let arguments = command::Ukikit::parse();
+    let arguments = command::parse();
     let mut out = output::Output::stdio();
     match arguments.run(&mut out) {
         Ok(status) => status,

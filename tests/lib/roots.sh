@@ -30,6 +30,8 @@ FEATURES_262=(
     e2fsprogs iproute2 nano procps strace xfsprogs
     nbdkit tgt
 )
+# A system without any of ours, on which the package is installed.
+CLEAN=(systemd man-db bash-completion)
 
 systemd_root() {
     local suite=$1; shift

@@ -1,0 +1,129 @@
+//! The Debian package on clean systems, with systemd 262 and 257: it installs, what it brings works there, and it goes whole.
+
+#![cfg(test)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use support::{setting, skip, succeed, text};
+use tempfile::TempDir;
+
+/// A clean root of a suite with a layer above it, which takes what is written.
+struct Clean {
+    root: String,
+    place: TempDir,
+}
+
+/// Enters the root `$1` with the layer and the room in `$2`.
+const ENTER: &str = r#"
+    root=$1 place=$2 script=$3
+    mkdir -p "$place/upper" "$place/work" "$place/root" "$place/room"
+    mount -t overlay overlay -o "lowerdir=$root,upperdir=$place/upper,workdir=$place/work" "$place/root"
+    for dir in dev proc sys; do mount --rbind "/$dir" "$place/root/$dir"; done
+    mount -t tmpfs tmpfs "$place/root/run"
+    mount --bind "$place/room" "$place/root/io"
+    exec chroot "$place/root" sh -euc "cd /io; $script"
+"#;
+
+impl Clean {
+    /// `None`, said aloud, when there is none.
+    fn new(suite: &str) -> Option<Self> {
+        let Some(root) = setting(&format!("UKIKIT_CLEAN_{}", suite.to_uppercase())) else {
+            skip(&format!(
+                "{suite}: no clean root, tests/run --full makes one"
+            ));
+            return None;
+        };
+        // A layer of a file system lies on no other layer.
+        let place = TempDir::new_in(Path::new(&root).parent().unwrap()).unwrap();
+        Some(Self { root, place })
+    }
+
+    fn run(&self, script: &str) -> Output {
+        let mut shell = Command::new("unshare");
+        shell.args([
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-euc",
+            ENTER,
+            "-",
+        ]);
+        shell.arg(&self.root).arg(self.place.path()).arg(script);
+        shell
+            .env("LC_ALL", "C.UTF-8")
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        shell.output().unwrap()
+    }
+
+    fn says(&self, script: &str) -> String {
+        text(&succeed(script, self.run(script)))
+    }
+
+    /// The package, as `packaging/deb` makes it of the program under test.
+    fn package(&self) {
+        let room = self.place.path().join("room");
+        std::fs::create_dir_all(&room).unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/deb");
+        let mut make = Command::new(script);
+        make.arg(env!("CARGO_BIN_EXE_ukikit")).current_dir(room);
+        succeed("packaging/deb", make.output().unwrap());
+    }
+}
+
+/// What bash offers for a command line that ends in a word begun.
+const COMPLETE: &str = r#"bash -c '
+    . /usr/share/bash-completion/bash_completion
+    . /usr/share/bash-completion/completions/ukikit
+    COMP_WORDS=(ukikit ext bu) COMP_CWORD=2 COMP_LINE="ukikit ext bu" COMP_POINT=13
+    _ukikit ukikit bu ext
+    echo "${COMPREPLY[@]}"'"#;
+
+/// A boot partition with nothing but its directories.
+const CHECK: &str = "mkdir -p esp/EFI/Linux; ukikit check --esp=esp";
+
+#[test]
+fn full_the_package_installs_works_and_goes() {
+    for (suite, systemd) in [("forky", "262"), ("trixie", "257")] {
+        let Some(clean) = Clean::new(suite) else {
+            return;
+        };
+        clean.package();
+        let before = clean.says("find / -xdev -path /io -prune -o -print | sort");
+        clean.says("dpkg --install ukikit_*.deb");
+        assert_eq!(clean.says("dpkg --audit"), "");
+        assert!(
+            clean
+                .says("systemctl --version")
+                .contains(&format!("systemd {systemd}"))
+        );
+
+        let page = clean.says(
+            "man -P cat ukikit-ext-build | col -b 2>/dev/null || man -P cat ukikit-ext-build",
+        );
+        for part in [
+            "ukikit-ext-build",
+            "SYNOPSIS",
+            "--recipe",
+            "EXAMPLES",
+            "iSCSI for the initrd",
+        ] {
+            assert!(page.contains(part), "{part} is not in\n{page}");
+        }
+        assert_eq!(clean.says(COMPLETE), "build\n");
+        assert_eq!(clean.says(CHECK), "0 errors, 0 warnings, 0 notes\n");
+
+        clean.says("dpkg --purge ukikit");
+        let after = clean.says("rm -rf esp; find / -xdev -path /io -prune -o -print | sort");
+        let left: Vec<&str> = after
+            .lines()
+            .filter(|line| !before.lines().any(|known| known == *line))
+            .collect();
+        let own: Vec<&&str> = left.iter().filter(|path| path.contains("ukikit")).collect();
+        assert!(own.is_empty(), "{own:?}");
+    }
+}
