@@ -226,7 +226,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         "addon verify",
         &[(
             "Would firmware that trusts this certificate load it",
-            "ukikit addon verify --certificate=db.crt console.addon.efi",
+            "ukikit addon verify --db=db.crt console.addon.efi",
         )],
     ),
     (
