@@ -28,7 +28,8 @@ pub struct Luks {
     pub passphrase: Option<Source>,
     /// The key as bytes, instead of a passphrase.
     pub key: Option<Source>,
-    /// Options of crypttab(5), such as `tpm2-device=auto` or `discard`.
+    /// Options of crypttab(5), such as `tpm2-device=auto`, `discard` or, for a device that may take longer than 90 seconds to
+    /// appear, `x-systemd.device-timeout=5min`.
     #[serde(default)]
     pub options: Vec<MountOption>,
 }
@@ -45,11 +46,15 @@ impl Luks {
         key.map(|(source, shape)| (format!("luks.{}", self.name), source, shape))
     }
 
-    /// What systemd-cryptsetup-generator of 262 writes, with three differences: it waits for the merge, which may bring the
-    /// program; the key is a credential; and it stays when the initrd ends, whatever the host's crypttab says.
+    /// What systemd-cryptsetup-generator of 262 writes, with four differences: it waits for the merge, which may bring the
+    /// program; then for its device, with the patience that a drop-in of the device's unit would have, whose name no FAT takes;
+    /// the key is a credential; and it stays when the initrd ends, whatever the host's crypttab says.
     pub(crate) fn unit(&self) -> String {
         let device = device_path(&self.device);
-        let unit = format!("{}.device", escaped_path(&device));
+        let patience = match self.patience() {
+            Some(span) => quoted(&format!("--timeout={span}")) + " ",
+            None => String::new(),
+        };
         let options: Vec<&str> = self.options.iter().map(MountOption::as_str).collect();
         let options = if options.is_empty() {
             "luks".to_owned()
@@ -70,8 +75,6 @@ impl Luks {
              After=cryptsetup-pre.target systemd-udevd-kernel.socket systemd-udevd.service systemd-tpm2-setup-early.service\n\
              After=systemd-sysext-initrd.service systemd-sysext.service\n\
              Before=blockdev@dev-mapper-{mapper}.target cryptsetup.target initrd-root-device.target\n\
-             BindsTo={unit}\n\
-             After={unit}\n\
              \n\
              [Service]\n\
              Type=oneshot\n\
@@ -81,9 +84,19 @@ impl Luks {
              OOMScoreAdjust=500\n\
              ImportCredential=cryptsetup.*\n\
              {import}\
+             ExecStartPre=udevadm wait {patience}{device}\n\
              ExecStart=systemd-cryptsetup attach {name} {device} {key} {options}\n",
             mapper = escaped_path(name),
         )
+    }
+
+    /// How long the device is waited for, as systemd.time(7) spells it; `None` for ever.
+    fn patience(&self) -> Option<&str> {
+        let told = self.options.iter();
+        let mut told = told.filter_map(|option| option.as_str().strip_prefix(DEVICE_TIMEOUT));
+        // The last one counts, as for systemd-cryptsetup-generator.
+        let span = told.next_back().unwrap_or("90s");
+        (!["0", "infinity"].contains(&span)).then_some(span)
     }
 
     /// A volume that does not open ends in the emergency shell, not in a wait for its device.
@@ -95,6 +108,9 @@ impl Luks {
         )
     }
 }
+
+/// The option of crypttab(5) and fstab(5) that says how long a device is waited for.
+pub(crate) const DEVICE_TIMEOUT: &str = "x-systemd.device-timeout=";
 
 /// The link that udev makes for a tag (systemd: `fstab_node_to_udev_node`).
 fn device_path(device: &Device) -> String {

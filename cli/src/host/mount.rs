@@ -12,7 +12,7 @@ use std::net::Ipv6Addr;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::luks::Luks;
+use super::luks::{DEVICE_TIMEOUT, Luks};
 use super::word::{AbsolutePath, Device, FsType, MountOption, MountSource, Server};
 
 /// The root file system.
@@ -149,10 +149,11 @@ fn subvolume(name: Option<&MountSource>) -> Option<String> {
 
 /// A volume that asks for its passphrase takes as long as somebody needs to type it (as systemd-cryptsetup-generator sees to).
 fn patience(device: &str, luks: &[Luks], options: &[String]) -> Option<String> {
-    const TIMEOUT: &str = "x-systemd.device-timeout=";
     let is_volume = |luks: &Luks| device.strip_prefix("/dev/mapper/") == Some(luks.name.as_str());
-    let told = options.iter().any(|option| option.starts_with(TIMEOUT));
-    (!told && luks.iter().any(is_volume)).then(|| format!("{TIMEOUT}0"))
+    let told = options
+        .iter()
+        .any(|option| option.starts_with(DEVICE_TIMEOUT));
+    (!told && luks.iter().any(is_volume)).then(|| format!("{DEVICE_TIMEOUT}0"))
 }
 
 fn joined(options: &[String]) -> String {

@@ -108,17 +108,17 @@ fn a_volume_becomes_the_unit_that_crypttab_would_give() {
         passphrase = { file = "passphrase" }
         options = ["luks", "discard"]
     "#;
-    let device = r"dev-disk-by\x2dlabel-the\x5cx20100\x5cx25\x5cx20disk.device";
+    let device = r#""/dev/disk/by-label/the\\x20100\\x25\\x20disk""#;
     let unit = format!(
         "[Unit]\nDescription=Unlock the volume my-root\nDefaultDependencies=no\nIgnoreOnIsolate=yes\n\
          Wants=cryptsetup-pre.target blockdev@dev-mapper-my\\x2droot.target\n\
          After=cryptsetup-pre.target systemd-udevd-kernel.socket systemd-udevd.service systemd-tpm2-setup-early.service\n\
          After=systemd-sysext-initrd.service systemd-sysext.service\n\
-         Before=blockdev@dev-mapper-my\\x2droot.target cryptsetup.target initrd-root-device.target\n\
-         BindsTo={device}\nAfter={device}\n\n\
+         Before=blockdev@dev-mapper-my\\x2droot.target cryptsetup.target initrd-root-device.target\n\n\
          [Service]\nType=oneshot\nRemainAfterExit=yes\nTimeoutSec=infinity\nKeyringMode=shared\nOOMScoreAdjust=500\n\
          ImportCredential=cryptsetup.*\nImportCredential=luks.my-root\n\
-         ExecStart=systemd-cryptsetup attach my-root \"/dev/disk/by-label/the\\\\x20100\\\\x25\\\\x20disk\" %d/luks.my-root \"luks,discard\"\n"
+         ExecStartPre=udevadm wait \"--timeout=90s\" {device}\n\
+         ExecStart=systemd-cryptsetup attach my-root {device} %d/luks.my-root \"luks,discard\"\n"
     );
     let drop_in =
         "[Unit]\nRequires=ukikit-luks-my-root.service\nAfter=ukikit-luks-my-root.service\n";
