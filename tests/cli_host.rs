@@ -324,6 +324,7 @@ fn an_extension_that_nothing_brings_is_named() {
     );
     assert_eq!(companions(&scene), BTreeMap::new());
 }
+    assert!(!scene.path(".ukikit-host").exists());
 
 #[test]
 fn an_image_given_along_brings_its_recipes() {
@@ -377,6 +378,7 @@ fn secrets_stand_in_the_file_by_permission_alone() {
          hint: give it as { file = … }, { command = […] }, { stdin = … } or { prompt = … }, or add --allow-inline-secrets\n"
     );
     done(&apply(&scene, &["--allow-inline-secrets"]));
+    assert!(!scene.path(".ukikit-host").exists());
 }
 
 #[test]

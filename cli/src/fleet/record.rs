@@ -123,9 +123,18 @@ impl FingerprintKey {
         if let Some(key) = Self::read(path)? {
             return Ok(key);
         }
-        let cannot_write = || format!("cannot write `{}`", path.display());
-        Self::random(rng).store(path).with_context(cannot_write)?;
-        Self::read(path)?.with_context(cannot_write)
+        Self::random(rng).keep(path)?;
+        Self::read(path)?.with_context(|| format!("cannot write `{}`", path.display()))
+    }
+
+    /// Keeps the key there, unless there is one.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the file from being written.
+    pub fn keep(&self, path: &Path) -> Result<()> {
+        let stored = self.store(path);
+        stored.with_context(|| format!("cannot write `{}`", path.display()))
     }
 
     fn store(&self, path: &Path) -> io::Result<()> {

@@ -43,22 +43,14 @@ impl State {
         &self.name
     }
 
-    /// The key of the fingerprints: the one there is, or a new one, kept if `keep`.
+    /// The key of the fingerprints: the one there is, or a new one, which is not kept yet.
     ///
     /// # Errors
     ///
     /// A key that others can read, what the file system says.
-    pub fn key(&self, keep: bool, rng: &mut impl CryptoRng) -> Result<FingerprintKey> {
-        let path = self.directory.join("key");
-        if !keep {
-            return Ok(FingerprintKey::read(&path)?.unwrap_or_else(|| FingerprintKey::random(rng)));
-        }
-        let made = DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.directory);
-        made.with_context(|| format!("cannot make the directory `{}`", self.directory.display()))?;
-        FingerprintKey::read_or_create(&path, rng)
+    pub fn key(&self, rng: &mut impl CryptoRng) -> Result<FingerprintKey> {
+        let known = FingerprintKey::read(&self.key_path())?;
+        Ok(known.unwrap_or_else(|| FingerprintKey::random(rng)))
     }
 
     /// What an earlier run sealed. A damaged record is none: everything is sealed anew.
@@ -83,7 +75,21 @@ impl State {
         Ok(record.credentials)
     }
 
-    /// Keeps what stands there now.
+    /// Keeps the key, unless there is one.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn keep(&self, key: &FingerprintKey) -> Result<()> {
+        let made = DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.directory);
+        made.with_context(|| format!("cannot make the directory `{}`", self.directory.display()))?;
+        key.keep(&self.key_path())
+    }
+
+    /// Keeps what stands there now, beside the key.
     ///
     /// # Errors
     ///
@@ -103,6 +109,10 @@ impl State {
             File::open(&self.directory)?.sync_all()
         };
         write().with_context(|| format!("cannot write `{}`", self.path().display()))
+    }
+
+    fn key_path(&self) -> PathBuf {
+        self.directory.join("key")
     }
 
     fn path(&self) -> PathBuf {

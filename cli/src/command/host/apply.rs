@@ -39,11 +39,12 @@ impl Apply {
         self.verify_images(esp)?;
         let state = self.host.state();
         let (mut rng, known, values) = (system::random(), state.record()?, self.host.values()?);
+        let key = state.key(&mut rng)?;
         let applied = host::Apply {
             plan: &plan,
             esp,
             sources: &sources(&values),
-            key: &state.key(!self.changing.dry_run, &mut rng)?,
+            key: &key,
             host: state.name(),
             known: &known,
             force: self.force,
@@ -51,6 +52,9 @@ impl Apply {
         let applied = applied.run(&mut rng);
         let applied = applied.map_err(|error| self.explain(error, &plan))?;
         self.refuse_errors(&applied.findings, out)?;
+        if !self.changing.dry_run {
+            state.keep(&key)?;
+        }
         self.changing
             .apply(&[(esp.clone(), applied.changes)], out)?;
         if !self.changing.dry_run {
