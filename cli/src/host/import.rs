@@ -51,7 +51,7 @@ pub struct System {
 /// A file and its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextFile {
-    /// Its path on the system it was read from.
+    /// Its path, by which the host file names it.
     pub path: String,
     /// What stands in it.
     pub text: String,
@@ -83,7 +83,7 @@ impl fmt::Display for Left {
 }
 
 impl System {
-    /// Reads the system below `root`. What is not there, or is no text, is empty.
+    /// Reads the system below `root`, an absolute path. What is not there, or is no text, is empty.
     pub fn read(root: &Path, command_line: String) -> Self {
         let text = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
         let nodes = ["etc/iscsi/nodes", "var/lib/iscsi/nodes"];
@@ -123,7 +123,7 @@ fn files(root: &Path, directory: &str, depth: usize) -> Vec<TextFile> {
         let path = format!("{directory}/{name}");
         match fs::read_to_string(root.join(&path)) {
             Ok(text) => found.push(TextFile {
-                path: format!("/{path}"),
+                path: root.join(path).display().to_string(),
                 text,
             }),
             Err(_) if depth > 1 => found.extend(files(root, &path, depth - 1)),

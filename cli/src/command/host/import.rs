@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use ukikit::host::import::{System, import};
 
@@ -29,6 +29,8 @@ pub(crate) struct Import {
 
 impl Import {
     pub(crate) fn run(self, out: &mut Output) -> Result<ExitCode> {
+        let root = std::path::absolute(&self.root);
+        let root = root.with_context(|| format!("cannot use `{}`", self.root.display()))?;
         let is_this = self.root == std::path::Path::new("/");
         let of_boot = || {
             if is_this {
@@ -38,7 +40,7 @@ impl Import {
             }
         };
         let command_line = self.cmdline.unwrap_or_else(of_boot);
-        let (host, left) = import(&System::read(&self.root, command_line));
+        let (host, left) = import(&System::read(&root, command_line));
         if !self.dry_run {
             file::write(&self.output, host.to_string().as_bytes(), out)?;
         }
