@@ -10,6 +10,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -323,8 +324,8 @@ fn an_extension_that_nothing_brings_is_named() {
          --output=network.sysext.raw, then --extension=network.sysext.raw here\n"
     );
     assert_eq!(companions(&scene), BTreeMap::new());
-}
     assert!(!scene.path(".ukikit-host").exists());
+}
 
 #[test]
 fn an_image_given_along_brings_its_recipes() {
@@ -377,8 +378,8 @@ fn secrets_stand_in_the_file_by_permission_alone() {
         "error: HOST.toml: [recovery]: a secret of credential passwd.hashed-password.root stands in the host file\n\n\
          hint: give it as { file = … }, { command = […] }, { stdin = … } or { prompt = … }, or add --allow-inline-secrets\n"
     );
-    done(&apply(&scene, &["--allow-inline-secrets"]));
     assert!(!scene.path(".ukikit-host").exists());
+    done(&apply(&scene, &["--allow-inline-secrets"]));
 }
 
 #[test]
@@ -434,6 +435,59 @@ fn what_cannot_be_read_is_said_with_its_place() {
         assert_eq!(refused(&apply(&scene, &[])), format!("error: {error}\n"));
     }
     assert_eq!(companions(&scene), BTreeMap::new());
+}
+
+/// The tree of an addon or an extension: the hash in the clear, and what gives it to the shell. Its commands run here on a shadow of our own.
+#[test]
+fn the_recovery_tree_opens_the_shell_without_a_tpm() {
+    let scene = room(&["network", "nbd"]);
+    let recovery = ["recovery", "HOST.toml", "tree"];
+    host(&scene, &[&recovery[..], &["--dry-run"]].concat());
+    assert!(!scene.path("tree").exists());
+    done(&host(&scene, &recovery));
+    let hash = scene.path("tree/usr/lib/credstore/recovery.hashed-password.root");
+    assert_eq!(fs::read_to_string(&hash).unwrap(), format!("{HASH}\n"));
+    assert_eq!(hash.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let units = scene.path("tree/usr/lib/systemd/system");
+    let [emergency, rescue] = ["emergency", "rescue"].map(|unit| {
+        let drop_in = units.join(format!("{unit}.service.d/50-ukikit-recovery.conf"));
+        fs::read_to_string(drop_in).unwrap()
+    });
+    assert_eq!(emergency, rescue);
+    let lines: Vec<&str> = emergency.lines().collect();
+    let [
+        "[Service]",
+        "ImportCredential=recovery.hashed-password.root",
+        start,
+    ] = lines[..]
+    else {
+        panic!("{emergency}")
+    };
+
+    let shadow = scene.path("shadow");
+    fs::write(&shadow, "bin:*:1::::::\nroot:!*:2:0:99999:7:::\n").unwrap();
+    let script = start.strip_prefix("ExecStartPre=-/bin/sh -c '").unwrap();
+    let script = script.strip_suffix('\'').unwrap().replace("$$", "$");
+    let script = script.replace("/etc/shadow", shadow.to_str().unwrap());
+    let script = script.replace("/run/", &format!("{}/", scene.path("").display()));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script]);
+    shell.env("CREDENTIALS_DIRECTORY", hash.parent().unwrap());
+    done(&shell.output().unwrap());
+    let wanted = format!("bin:*:1::::::\nroot:{HASH}:2:0:99999:7:::\n");
+    assert_eq!(fs::read_to_string(shadow).unwrap(), wanted);
+
+    assert_eq!(
+        refused(&host(&scene, &recovery)),
+        "error: `tree` is there already\n"
+    );
+    let without = HOST.replace("password-hash = { file = \"hash\" }", "tools = true");
+    fs::write(scene.path("HOST.toml"), without).unwrap();
+    assert_eq!(
+        refused(&host(&scene, &["recovery", "HOST.toml", "other"])),
+        "error: HOST.toml: [recovery] has no `password-hash`, which is what opens the shell\n"
+    );
+    assert!(!scene.path("other").exists());
 }
 
 /// What `credential` holds, given to the program of an extension: what it says, when it refuses.

@@ -32,7 +32,7 @@ pub use mount::{Mount, Nfs, Root};
 pub use network::{Bond, BondMode, Bridge, Dhcp, Network, Vlan};
 pub use plan::{Destination, Plan};
 pub use provision::{By, Provision};
-pub use recovery::Recovery;
+pub use recovery::{Recovery, RecoveryFile};
 pub use report::Report;
 pub use seal::Seal;
 pub use source::{Part, Shape, Source, Sources};

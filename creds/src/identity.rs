@@ -55,6 +55,21 @@ impl HostIdentity {
         })
     }
 
+    /// Of the storage root key alone, as TPM2B_PUBLIC: `systemd-analyze srk` writes it, systemd-tpm2-setup keeps it as
+    /// `/run/systemd/tpm2-srk-public-key.tpm2b_public`. Pinned credentials can be sealed to it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PublicArea`] when it is no such structure or no storage key.
+    pub fn of_storage_root_key(public: &[u8]) -> Result<Self, Error> {
+        let public = PublicArea::from_sized(public)?;
+        let handle = STORAGE_ROOT_HANDLE;
+        Ok(Self {
+            storage_root_key: Some(StorageRootKey { handle, public }),
+            ..Self::default()
+        })
+    }
+
     /// The storage key to seal to.
     ///
     /// # Errors
@@ -378,5 +393,15 @@ mod tests {
                 .unwrap_err()
                 .to_string();
         assert!(error.ends_with("its point is not on NIST P-256"), "{error}");
+    }
+
+    #[test]
+    fn a_storage_root_key_alone_is_an_identity() {
+        let public = public("a.srk.pub");
+        let identity = HostIdentity::of_storage_root_key(&vector("a.srk.pub")).unwrap();
+        let handle = STORAGE_ROOT_HANDLE;
+        let key = StorageRootKey { handle, public };
+        assert_eq!(identity.storage_root_key, Some(key));
+        assert_eq!(identity.legacy_parent, None);
     }
 }

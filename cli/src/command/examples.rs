@@ -338,6 +338,13 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         )],
     ),
     (
+        "host recovery",
+        &[(
+            "A way into a host whose TPM was cleared: the tree, for `ukikit addon build --tree=` or `ukikit ext build --tree=`",
+            "ukikit host recovery HOST.toml recovery",
+        )],
+    ),
+    (
         "host schema",
         &[("For an editor that completes keys", "ukikit host schema")],
     ),

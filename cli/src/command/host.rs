@@ -3,6 +3,7 @@
 mod apply;
 mod import;
 mod plan;
+mod recovery;
 mod schema;
 
 use std::path::{Path, PathBuf};
@@ -30,6 +31,8 @@ pub(crate) enum Verb {
     Apply(apply::Apply),
     /// Write the host file that an existing system implies, and say what it cannot express
     Import(import::Import),
+    /// Write what opens the emergency shell where the TPM opens nothing, as a tree for a signed addon or extension
+    Recovery(recovery::Recovery),
     /// Print the JSON schema of host files
     Schema(schema::Schema),
 }
@@ -40,6 +43,7 @@ impl Verb {
             Self::Plan(verb) => verb.run(out),
             Self::Apply(verb) => verb.run(out),
             Self::Import(verb) => verb.run(out),
+            Self::Recovery(verb) => verb.run(out),
             Self::Schema(verb) => verb.run(out),
         }
     }
@@ -83,6 +87,30 @@ struct Secrets {
 /// Enough for one host.
 const SECRETS_MAX: usize = 16 << 20;
 
+impl Secrets {
+    /// The host file, whose secrets stand in it by permission alone.
+    fn host_file(&self, path: &Path) -> Result<HostFile> {
+        let host = HostFile::read(path)?;
+        if !self.allow_inline_secrets {
+            let refused = host.refuse_inline_secrets();
+            let refused = refused.with_context(|| path.display().to_string());
+            refused.map_err(|error| {
+                with_hint(error, "give it as { file = … }, { command = […] }, { stdin = … } or { prompt = … }, or add --allow-inline-secrets")
+            })?;
+        }
+        Ok(host)
+    }
+
+    /// What gives the values; relative paths start from `directory`.
+    fn values(&self, directory: PathBuf) -> Result<Values> {
+        let secrets = self.secrets.as_deref();
+        let secrets = secrets
+            .map(|path| file::read(path, SECRETS_MAX))
+            .transpose()?;
+        Values::new(directory, secrets.as_ref().map(|json| json.as_slice()))
+    }
+}
+
 impl Host {
     fn target(&self) -> Target {
         Target::Uki(self.uki.clone())
@@ -93,26 +121,12 @@ impl Host {
     }
 
     fn values(&self) -> Result<Values> {
-        let secrets = self.secrets.secrets.as_deref();
-        let secrets = secrets
-            .map(|path| file::read(path, SECRETS_MAX))
-            .transpose()?;
-        Values::new(
-            directory(&self.file),
-            secrets.as_ref().map(|json| json.as_slice()),
-        )
+        self.secrets.values(directory(&self.file))
     }
 
     /// What will be made on `esp`.
     fn plan(&self, esp: &Esp) -> Result<Plan> {
-        let host = HostFile::read(&self.file)?;
-        if !self.secrets.allow_inline_secrets {
-            let refused = host.refuse_inline_secrets();
-            let refused = refused.with_context(|| self.file.display().to_string());
-            refused.map_err(|error| {
-                with_hint(error, "give it as { file = … }, { command = […] }, { stdin = … } or { prompt = … }, or add --allow-inline-secrets")
-            })?;
-        }
+        let host = self.secrets.host_file(&self.file)?;
         let identity = self.identity()?;
         let images = self.extension.iter().map(|path| Companion::read(path));
         let destination = Destination {

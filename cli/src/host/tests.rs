@@ -88,6 +88,53 @@ fn one_file_tells_credentials_and_recipes() {
     );
 }
 
+#[test]
+fn a_measured_shell_extends_the_pcr_before_it_asks() {
+    let text = "[recovery]\nmeasure = true\npassword-hash = { file = \"hash\" }\n";
+    let drop_ins = named(text, "systemd.unit-dropin.emergency.service");
+    let [(name, drop_in)] = &*drop_ins else {
+        panic!("{drop_ins:?}")
+    };
+    assert_eq!(name, "systemd.unit-dropin.emergency.service~recovery");
+    let lines: Vec<&str> = drop_in.lines().collect();
+    assert_eq!(
+        lines[..3],
+        [
+            "[Service]",
+            "ImportCredential=passwd.hashed-password.root",
+            "ExecStartPre=/usr/lib/systemd/systemd-pcrextend --graceful ukikit-recovery",
+        ]
+    );
+    assert!(
+        lines[3].starts_with("ExecStartPre=-/bin/sh -c "),
+        "{drop_in}"
+    );
+    let unmeasured = text.replace("measure = true\n", "");
+    let [(_, plain)] = &*named(&unmeasured, "systemd.unit-dropin.emergency.service") else {
+        panic!("no drop-in")
+    };
+    assert!(!plain.contains("pcrextend"), "{plain}");
+}
+
+#[test]
+fn a_shell_over_ssh_takes_a_host_key_of_its_own() {
+    let keys = "[recovery]\nssh-keys = { file = \"keys\" }\n";
+    let both = format!("{keys}ssh-host-key = {{ file = \"host-key\" }}\n");
+    let told = |text: &str| {
+        let wanted = read(text).wanted().unwrap();
+        let credential = |one: &WantedCredential| (one.name.to_string(), one.secret, one.bound);
+        let credentials: Vec<_> = wanted.credentials.iter().map(credential).collect();
+        let recipes: Vec<String> = wanted.recipes.into_keys().collect();
+        (credentials, recipes)
+    };
+    let of_keys = ("ssh.authorized_keys.root".to_owned(), false, false);
+    let of_host = ("ssh.host-key".to_owned(), true, false);
+    // Without it nothing listens in the initrd: the keys are the host's.
+    assert_eq!(told(keys), (vec![of_keys.clone()], vec![]));
+    let recipes = ["network", "ssh"].map(ToOwned::to_owned).to_vec();
+    assert_eq!(told(&both), (vec![of_keys, of_host], recipes));
+}
+
 /// The credentials of `text` whose name begins so.
 fn named(text: &str, start: &str) -> Vec<(String, String)> {
     let mut found = credentials(text);

@@ -210,7 +210,7 @@ impl Wanted {
             self.add(recovery::PASSWORD, table, content, true, false)?;
             for unit in recovery::SHELLS {
                 let name = format!("systemd.unit-dropin.{unit}~recovery");
-                self.public(&name, table, recovery::DROP_IN.to_owned())?;
+                self.public(&name, table, recovery.drop_in())?;
             }
         }
         for (name, source, secret) in [

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use ukikit::endorsement;
 use ukikit_creds::tpm::Tpm;
@@ -32,18 +32,22 @@ pub(crate) struct Identity {
     /// [default: the one with a certificate]
     #[arg(long, value_name = "KIND")]
     endorsement_key: Option<EndorsementKind>,
+    /// Take the storage root key from a file, as `systemd-analyze srk` and systemd-tpm2-setup write it, instead of asking a TPM: enough to seal
+    /// for systemd 262 and later
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["device", "endorsement_key"])]
+    storage_root_key: Option<PathBuf>,
     #[command(flatten)]
     tpm: TpmDevice,
 }
 
+/// A public area of any kind of key.
+const PUBLIC_MAX: usize = 4096;
+
 impl Identity {
     pub(crate) fn run(self, out: &mut Output) -> Result<()> {
-        let (mut transport, mut rng) = (self.tpm.open()?, system::random());
-        let mut tpm = Tpm::new(&mut *transport, &mut rng);
-        let mut identity = HostIdentity::of_tpm(&mut tpm)?;
-        identity.endorsement_key = match tpm.endorsement_key(self.endorsement_key) {
-            Err(Error::EndorsementLocked) => None,
-            found => found?,
+        let mut identity = match &self.storage_root_key {
+            Some(path) => of_file(path)?,
+            None => self.of_tpm()?,
         };
         identity.name = self
             .name
@@ -53,9 +57,28 @@ impl Identity {
             .machine_id
             .or_else(|| first_line(&self.root.join("etc/machine-id"))?.parse().ok());
         identity.systemd_version = systemd_version(&self.root);
-        say_what_is_missing(&identity, out);
+        if self.storage_root_key.is_none() {
+            say_what_is_missing(&identity, out);
+        }
         file::write(&self.output, identity.to_json().as_bytes(), out)
     }
+
+    fn of_tpm(&self) -> Result<HostIdentity> {
+        let (mut transport, mut rng) = (self.tpm.open()?, system::random());
+        let mut tpm = Tpm::new(&mut *transport, &mut rng);
+        let mut identity = HostIdentity::of_tpm(&mut tpm)?;
+        identity.endorsement_key = match tpm.endorsement_key(self.endorsement_key) {
+            Err(Error::EndorsementLocked) => None,
+            found => found?,
+        };
+        Ok(identity)
+    }
+}
+
+fn of_file(path: &Path) -> Result<HostIdentity> {
+    let public = file::read(path, PUBLIC_MAX)?;
+    let identity = HostIdentity::of_storage_root_key(&public);
+    identity.with_context(|| format!("cannot use `{}`", file::shown_input(path)))
 }
 
 fn say_what_is_missing(identity: &HostIdentity, out: &mut Output) {
