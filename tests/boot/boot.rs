@@ -373,12 +373,16 @@ impl<'a> Scene<'a> {
 
     /// A boot entry with these options beside those of the lab.
     fn start_with(&self, options: &str) {
+        self.enter(&format!(
+            "console=ttyS0 rd.shell=0 systemd.show_status=error systemd.log_target=journal {options}"
+        ));
+    }
+
+    /// A boot entry with these options alone.
+    fn enter(&self, options: &str) {
         let entries = self.esp().join("loader/entries");
         fs::create_dir_all(&entries).unwrap();
-        let entry = format!(
-            "title other\nuki /EFI/Linux/vendor.efi\noptions console=ttyS0 rd.shell=0 \
-             systemd.show_status=error systemd.log_target=journal {options}\n"
-        );
+        let entry = format!("title other\nuki /EFI/Linux/vendor.efi\noptions {options}\n");
         fs::write(entries.join("other.conf"), entry).unwrap();
         fs::write(
             self.esp().join("loader/loader.conf"),

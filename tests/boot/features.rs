@@ -4,6 +4,7 @@
 //! `tests/run --full` makes the root with the packages (`UKIKIT_ROOT_FEATURES`) and the lab of its own
 //! (`UKIKIT_FEATURE_LAB`): a UKI and its extensions have to come from the same packages.
 
+mod host;
 mod servers;
 mod storage;
 
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Scene;
-use crate::machine::Machine;
+use crate::machine::{Exchange, Machine};
 use crate::report::Report;
 use crate::support::systemd::{Room, Systemd};
 use crate::support::{setting, skip, succeed, ukikit, vector};
@@ -28,7 +29,7 @@ const CARD: &str = "-netdev user,id=n0 -device virtio-net-pci,netdev=n0";
 #[test]
 fn lab_iscsi_root() {
     let Some(stage) = Stage::new() else { return };
-    let disk = stage.storage.ext4();
+    let disk = stage.storage.ext4("96M");
     let target = servers::iscsi(&stage.room, &disk);
     stage.extension("iscsi", &["--recipe=network", "--recipe=iscsi"]);
     stage.credential(NETWORK.0, NETWORK.1);
@@ -41,7 +42,7 @@ fn lab_iscsi_root() {
 #[test]
 fn lab_nbd_root() {
     let Some(stage) = Stage::new() else { return };
-    let disk = stage.storage.ext4();
+    let disk = stage.storage.ext4("96M");
     let server = servers::nbd(&stage.room, &disk);
     stage.extension("nbd", &["--recipe=network", "--recipe=nbd"]);
     stage.credential(NETWORK.0, NETWORK.1);
@@ -181,6 +182,26 @@ impl Stage {
         succeed("esp place", place.output().unwrap());
     }
 
+    /// A vendor's console as it is on a host: it says what fails, and leads to the initrd's own emergency shell.
+    fn speak(&self) {
+        self.scene.enter("console=ttyS0");
+        let drop_in = self
+            .scene
+            .path("shell/etc/systemd/system/emergency.service.d");
+        fs::create_dir_all(&drop_in).unwrap();
+        // In the place of the lab's own, which reports.
+        fs::write(drop_in.join("lab.conf"), "[Service]\n").unwrap();
+        let addon = self.scene.path("shell.addon.efi");
+        let mut build = ukikit();
+        build.args(["addon", "build"]);
+        build.arg(format!("--tree={}", self.scene.path("shell").display()));
+        build.arg(format!("--output={}", addon.display()));
+        succeed("addon build", build.output().unwrap());
+        let companions = self.scene.esp().join("EFI/Linux/vendor.efi.extra.d");
+        fs::create_dir_all(&companions).unwrap();
+        fs::copy(addon, companions.join("shell.addon.efi")).unwrap();
+    }
+
     /// Seals it to the machine and places it.
     fn credential(&self, name: &str, content: &str) {
         fs::write(self.scene.path(name), content).unwrap();
@@ -192,14 +213,24 @@ impl Stage {
     fn boot(&self, root: &str, devices: &str) -> Report {
         let fstab = format!("{root},x-systemd.device-timeout=300s 0 0\n");
         self.credential("fstab.extra", &fstab);
+        self.start(devices)
+    }
+
+    /// Boots with these devices.
+    fn start(&self, devices: &str) -> Report {
+        self.attend(devices, &[])
+    }
+
+    /// The same with somebody at the console.
+    fn attend(&self, devices: &str, exchanges: &[Exchange<'_>]) -> Report {
         let machine = Machine {
             lab: self.scene.lab.to_owned(),
             esp: self.scene.esp(),
             tpm: self.scene.tpm.path().to_owned(),
-            timeout: Duration::from_secs(900),
+            timeout: Duration::from_secs(1800),
         };
         let devices: Vec<String> = devices.split(' ').map(ToOwned::to_owned).collect();
-        machine.boot_with(&devices)
+        machine.boot_attended(&devices, exchanges)
     }
 
     /// The system on this root reported, and could read all of it.

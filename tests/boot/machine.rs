@@ -9,6 +9,7 @@
 //! All processes end with the values that started them, also when a test fails.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::thread::sleep;
@@ -30,6 +31,9 @@ pub(crate) struct Machine {
     /// When to give up. An emulated boot takes about a minute of an idle core.
     pub(crate) timeout: Duration,
 }
+
+/// What somebody at the console waits for, and what they type then, with Enter.
+pub(crate) type Exchange<'a> = (&'a str, &'a str);
 
 /// A process that does not outlive its value.
 pub(crate) struct Process(pub(crate) Child);
@@ -63,12 +67,17 @@ impl Machine {
 
     /// The same with more devices: further arguments of QEMU.
     pub(crate) fn boot_with(&self, devices: &[String]) -> Report {
+        self.boot_attended(devices, &[])
+    }
+
+    /// The same with somebody at the console, who waits for each of these in turn.
+    pub(crate) fn boot_attended(&self, devices: &[String], exchanges: &[Exchange<'_>]) -> Report {
         let place = TempDir::new().unwrap();
         let work = place.path();
         write_esp_image(&self.esp, &work.join("esp.img"));
         fs::copy(self.lab.join("OVMF_VARS_4M.fd"), work.join("vars.fd")).unwrap();
         let tpm = self.start_tpm(work);
-        let finished = self.run_guest(work, devices);
+        let finished = self.run_guest(work, devices, exchanges);
         drop(tpm);
 
         let console = text(&fs::read(work.join("console.log")).unwrap());
@@ -107,7 +116,7 @@ impl Machine {
     }
 
     /// Runs QEMU; false when it had to be stopped.
-    fn run_guest(&self, work: &Path, devices: &[String]) -> bool {
+    fn run_guest(&self, work: &Path, devices: &[String], exchanges: &[Exchange<'_>]) -> bool {
         let path = |name: &str| work.join(name).display().to_string();
         let firmware = self.lab.join("OVMF_CODE_4M.fd").display().to_string();
         let mut guest = attended("qemu-system-x86_64");
@@ -155,12 +164,24 @@ impl Machine {
         ]);
         guest.args(["-device", "virtio-rng-pci"]);
         guest.args(devices);
-        guest.args(["-serial", &format!("file:{}", path("console.log"))]);
+        let log = fs::File::create(work.join("console.log")).unwrap();
+        guest.args(["-chardev", "stdio,id=console,signal=off"]);
+        guest.args(["-serial", "chardev:console"]);
         guest.args(["-serial", &format!("file:{}", path("report.log"))]);
-        let mut guest = Process(guest.stdin(Stdio::null()).spawn().unwrap());
+        guest.stdin(Stdio::piped()).stdout(log);
+        let mut guest = Process(guest.spawn().unwrap());
+        let mut keyboard = guest.0.stdin.take().unwrap();
 
         let patience = Instant::now() + self.timeout;
+        let (mut seen, mut exchanges) = (0, exchanges.iter());
+        let mut next = exchanges.next();
         while Instant::now() < patience {
+            if let Some((expected, line)) = next
+                && let Some(at) = shown(&work.join("console.log"), seen, expected)
+            {
+                (seen, next) = (at, exchanges.next());
+                keyboard.write_all(format!("{line}\n").as_bytes()).unwrap();
+            }
             if let Some(status) = guest.0.try_wait().unwrap() {
                 assert!(status.success(), "qemu: {status}");
                 return true;
@@ -169,6 +190,14 @@ impl Machine {
         }
         false
     }
+}
+
+/// Where `expected` ends on the console, looked for from `start` on.
+fn shown(console: &Path, start: usize, expected: &str) -> Option<usize> {
+    let console = fs::read(console).unwrap();
+    let mut places = console.get(start..)?.windows(expected.len());
+    let at = places.position(|window| window == expected.as_bytes())?;
+    Some(start + at + expected.len())
 }
 
 /// A GPT image with one FAT32 partition that holds `tree`.

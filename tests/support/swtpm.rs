@@ -155,6 +155,13 @@ impl Swtpm {
             .collect()
     }
 
+    /// As firmware does it on its owner's wish (TPM2_Clear): nothing that was sealed before opens any more.
+    pub(crate) fn clear(&self) {
+        let platform = [0x40, 0, 0, 0x0c];
+        let no_password = [0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0];
+        self.command(0x8002, 0x126, &[&platform[..], &no_password].concat());
+    }
+
     /// Sends one command and returns what follows the header of the answer.
     fn command(&self, tag: u16, code: u32, body: &[u8]) -> Vec<u8> {
         let mut frame = tag.to_be_bytes().to_vec();

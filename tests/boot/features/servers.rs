@@ -19,6 +19,14 @@ pub(super) struct Server {
     _process: Process,
 }
 
+impl Server {
+    pub(super) fn port(&self) -> String {
+        let mut lines = self.credential.lines();
+        let port = lines.find_map(|line| line.strip_prefix("port="));
+        port.unwrap().to_owned()
+    }
+}
+
 /// tgtd with CHAP in both directions.
 const TGTD: &str = r#"
     port=$1

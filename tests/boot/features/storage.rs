@@ -31,7 +31,7 @@ const UNPACK: &str = r#"
     rm -rf usr/lib/modules
 "#;
 
-const EXT4: &str = "truncate -s 96M disk; mkfs.ext4 -q -F -L labroot -d tree disk";
+const EXT4: &str = "truncate -s SIZE disk; mkfs.ext4 -q -F -L labroot -d tree disk";
 const BTRFS: &str = "truncate -s 192M disk; mkfs.btrfs --quiet --label labroot --rootdir tree disk";
 
 /// Only the metadata is made here: this kernel may have no device mapper. The first volume of an empty group is one
@@ -65,8 +65,8 @@ impl Storage {
         storage
     }
 
-    pub(super) fn ext4(&self) -> PathBuf {
-        self.run(EXT4);
+    pub(super) fn ext4(&self, size: &str) -> PathBuf {
+        self.run(&EXT4.replace("SIZE", size));
         self.room.path("disk")
     }
 
@@ -75,16 +75,28 @@ impl Storage {
         self.room.path("disk")
     }
 
+    /// The root is in a subvolume.
+    pub(super) fn btrfs_subvolume(&self, name: &str) -> PathBuf {
+        let top = format!("mkdir top; mv tree 'top/{name}'");
+        self.run(&top);
+        let make = BTRFS.replace(
+            "--rootdir tree",
+            &format!("--rootdir top --subvol '{name}'"),
+        );
+        self.run(&make);
+        self.room.path("disk")
+    }
+
     /// A physical volume whose group has one volume, with the root.
     pub(super) fn lvm(&self) -> PathBuf {
         self.run(LVM);
-        self.put(&self.ext4(), "volume");
+        self.put(&self.ext4("96M"), "volume");
         self.room.path("volume")
     }
 
     /// The members of a mirror with the root.
     pub(super) fn mirror(&self) -> [PathBuf; 2] {
-        let root = self.ext4();
+        let root = self.ext4("96M");
         let size = fs::metadata(&root).unwrap().len();
         [0, 1].map(|number| {
             let name = format!("member{number}");
