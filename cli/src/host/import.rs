@@ -3,7 +3,7 @@
 //! ```text
 //! kernel command line ─┐
 //! fstab, crypttab ─────┤
-//! /etc/iscsi ──────────┼─ System ─ import ─ the text of HOST.toml
+//! /etc/iscsi, dracut ──┼─ System ─ import ─ the text of HOST.toml
 //! networkd, NetworkManager ┘              └ what is left, each with its reason
 //! ```
 //!
@@ -11,6 +11,7 @@
 //! host file names a file for each, and what is left says what to put there.
 
 mod command_line;
+mod dracut;
 mod iscsi;
 mod keyfile;
 mod tables;
@@ -40,6 +41,8 @@ pub struct System {
     pub crypttab: String,
     /// /etc/iscsi/initiatorname.iscsi
     pub initiator: String,
+    /// /etc/dracut.conf and /etc/dracut.conf.d
+    pub dracut: Vec<TextFile>,
     /// Node records of open-iscsi.
     pub iscsi_nodes: Vec<TextFile>,
     /// Files of systemd-networkd.
@@ -100,12 +103,25 @@ impl System {
             fstab: text("etc/fstab"),
             crypttab: text("etc/crypttab"),
             initiator: text("etc/iscsi/initiatorname.iscsi"),
+            dracut: dracut(root),
             // nodes/TARGET/ADDRESS,PORT,GROUP/INTERFACE, or without the last.
             iscsi_nodes: files(&nodes, 3),
             networkd: files(&networkd, 1),
             connections: files(&["etc/NetworkManager/system-connections"], 1),
         }
     }
+}
+
+/// The configuration of dracut, in the order in which it is read.
+fn dracut(root: &Path) -> Vec<TextFile> {
+    let path = root.join("etc/dracut.conf");
+    let main = fs::read_to_string(&path).map(|text| TextFile {
+        path: path.display().to_string(),
+        text,
+    });
+    let more = files(root, "etc/dracut.conf.d", 1).into_iter();
+    let more = more.filter(|file| file.path.ends_with(".conf"));
+    main.into_iter().chain(more).collect()
 }
 
 /// The text files below a directory, sorted.
@@ -145,7 +161,8 @@ pub fn import(system: &System) -> (HostText, Vec<Left>) {
         .trim()
         .to_owned();
     tables::fstab(&system.fstab, &mut host, &mut left);
-    command_line::read(&system.command_line, &mut host, &mut left);
+    let command_line = dracut::read(&system.dracut, &system.command_line, &mut left);
+    command_line::read(&command_line, &mut host, &mut left);
     tables::crypttab(&system.crypttab, &mut host, &mut left);
     iscsi::read(&system.initiator, &system.iscsi_nodes, &mut host, &mut left);
     if !host.needs_network() {

@@ -187,6 +187,33 @@ dhcp = "yes"
 }
 
 #[test]
+fn what_dracut_was_told_is_taken_or_left() {
+    let text = "# an initrd of its own\nhostonly=yes\nadd_dracutmodules+=\" iscsi lvm \"\nadd_drivers+=' mpt3sas '\n\
+                kernel_cmdline=\"root=LABEL=disk rootflags=subvol=@\" # for all kernels\nadd_fstab+=\"\"\ninstall_items+=/etc/multipath.conf\n";
+    let system = System {
+        command_line: "ro\n".to_owned(),
+        dracut: vec![file("/etc/dracut.conf.d/disk.conf", text)],
+        ..System::default()
+    };
+    let (text, left) = imported(&system);
+    assert_eq!(
+        text,
+        "\n[root]\ndevice = \"LABEL=disk\"\nsubvolume = \"@\"\noptions = [\"ro\"]\n"
+    );
+    assert_eq!(
+        left,
+        [
+            "/etc/dracut.conf.d/disk.conf:3: add_dracutmodules iscsi lvm: a recipe may have it (`ukikit recipe list`); of a module of \
+             dracut `ukikit ext build --dracut=` makes an extension",
+            "/etc/dracut.conf.d/disk.conf:4: add_drivers mpt3sas: what the initrd of the UKI lacks of it, an extension of \
+             `ukikit ext build --kernel-module=` brings",
+            "/etc/dracut.conf.d/disk.conf:7: install_items /etc/multipath.conf: an extension of `ukikit ext build --tree=` brings files \
+             below /usr, [files] of the host file others that are no programs",
+        ]
+    );
+}
+
+#[test]
 fn what_is_damaged_is_left_with_its_place() {
     let system = System {
         command_line: "root=nonsense netroot=iscsi: ip=a:b:c rd.luks.name=x".to_owned(),
