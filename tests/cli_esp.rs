@@ -2,21 +2,48 @@
 
 #![cfg(test)]
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::LazyLock;
 
 use assert_cmd::Command;
 use base64::Engine;
+use getrandom::SysRng;
+use rand_core::UnwrapErr;
 use sha2::{Digest, Sha256};
+use support::uki::pe_file;
+use support::vendor::{KERNEL, able_initrd};
 use tempfile::TempDir;
+use ukikit_creds::{Credential, Key, LINE, Secret, Timestamp};
 use ukikit_esp::{AddonImage, Architecture, Sbat};
 
-/// A credential sealed with the null key, made by systemd-creds 262.
-const CREDENTIAL: &str = "creds/cred/262-null-one.cred";
 const UKI: &str = "--uki=EFI/Linux/vendor.efi";
+
+/// A credential of this name under the null key.
+fn credential(name: &str, secret: &[u8]) -> Vec<u8> {
+    let made = Timestamp::from_micros(1_600_000_000_000_000);
+    let credential = Credential::new(
+        Some(name.parse().unwrap()),
+        made,
+        Secret::new(secret.to_vec()),
+    );
+    let encrypted = credential
+        .encrypt(&Key::Null, &mut UnwrapErr(SysRng))
+        .unwrap();
+    encrypted.to_text(LINE).into_bytes()
+}
+
+/// That of `demo.cred`: always the same one.
+fn demo() -> Vec<u8> {
+    static DEMO: LazyLock<Vec<u8>> = LazyLock::new(|| credential("demo", b"9 letters"));
+    DEMO.clone()
+}
 
 /// A room with an ESP in it, as `esp/`: one UKI, boot counted. Commands run in the room.
 struct Room(TempDir);
@@ -113,30 +140,6 @@ fn vector(name: &str) -> Vec<u8> {
     fs::read(root.join(name)).unwrap()
 }
 
-/// A PE32+ file for x86-64 with these sections and nothing else.
-fn pe_file(sections: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut file = vec![0; 64];
-    file[..2].copy_from_slice(b"MZ");
-    file[60] = 64;
-    file.extend(b"PE\0\0\x64\x86");
-    file.extend(u16::try_from(sections.len()).unwrap().to_le_bytes());
-    file.extend([0; 12]);
-    file.extend([112, 0, 0, 0, 0x0b, 0x02]);
-    file.extend([0; 110]);
-    let mut start = u32::try_from(file.len() + 40 * sections.len()).unwrap();
-    for (name, data) in sections {
-        let size = u32::try_from(data.len()).unwrap();
-        file.extend(name.bytes().chain([0; 8]).take(8));
-        for field in [size, 0, size, start] {
-            file.extend(field.to_le_bytes());
-        }
-        file.extend([0; 16]);
-        start += size;
-    }
-    file.extend(sections.iter().flat_map(|(_, data)| *data));
-    file
-}
-
 /// An addon with a command line.
 fn addon() -> Vec<u8> {
     let sbat = Sbat::new("quiet", 1).unwrap();
@@ -157,7 +160,7 @@ fn renamed(section: &str) -> Vec<u8> {
 #[test]
 fn place_list_remove_and_everything_is_as_before() {
     let room = Room::new();
-    room.write("demo.cred", &vector(CREDENTIAL));
+    room.write("demo.cred", &demo());
     let addon = addon();
     room.write("quiet.addon.efi", &addon);
     let before = room.tree();
@@ -173,10 +176,7 @@ fn place_list_remove_and_everything_is_as_before() {
 
     assert_done(&room.esp("place", &files), plan, "");
     let placed = room.path("esp/EFI/Linux/vendor.efi.extra.d");
-    assert_eq!(
-        fs::read(placed.join("demo.cred")).unwrap(),
-        vector(CREDENTIAL)
-    );
+    assert_eq!(fs::read(placed.join("demo.cred")).unwrap(), demo());
     assert_eq!(fs::read(placed.join("quiet.addon.efi")).unwrap(), addon);
     let mode = fs::metadata(placed.join("demo.cred"))
         .unwrap()
@@ -243,7 +243,7 @@ fn after_without_state(room: &Room, then: &Tree) -> Tree {
 #[test]
 fn what_others_have_put_there_stays() {
     let room = Room::new();
-    room.write("demo.cred", &vector(CREDENTIAL));
+    room.write("demo.cred", &demo());
     room.write("esp/loader/credentials/demo.cred", b"theirs");
     let before = room.whole_tree();
     let sentence = "error: `esp/loader/credentials/demo.cred` was not placed by ukikit, and what is not its own it leaves alone\n\n\
@@ -263,7 +263,7 @@ fn what_others_have_put_there_stays() {
 #[test]
 fn a_file_for_all_goes_with_the_last_uki_that_needs_it() {
     let room = Room::new();
-    room.write("demo.cred", &vector(CREDENTIAL));
+    room.write("demo.cred", &demo());
     let needed = "--needed-by=EFI/Linux/vendor.efi";
     let added = "add      loader/credentials/demo.cred (134 bytes)\n";
     assert_done(
@@ -280,21 +280,21 @@ fn a_file_for_all_goes_with_the_last_uki_that_needs_it() {
 #[test]
 fn several_partitions_are_made_alike() {
     let room = Room::new();
-    room.write("demo.cred", &vector(CREDENTIAL));
+    room.write("demo.cred", &demo());
     room.write("second/loader/loader.conf", b"");
     let added = "add      loader/credentials/demo.cred (134 bytes)\n";
     let placed = room.esp("place", &["--esp=second", "--global", "demo.cred"]);
     assert_done(&placed, &added.repeat(2), "");
     for esp in ["esp", "second"] {
         let file = room.path(esp).join("loader/credentials/demo.cred");
-        assert_eq!(fs::read(file).unwrap(), vector(CREDENTIAL));
+        assert_eq!(fs::read(file).unwrap(), demo());
     }
 }
 
 #[test]
 fn there_has_to_be_room() {
     let room = Room::new();
-    room.write("demo.cred", &vector(CREDENTIAL));
+    room.write("demo.cred", &demo());
     let before = room.whole_tree();
     let refused = room.esp(
         "place",
@@ -311,6 +311,65 @@ fn there_has_to_be_room() {
     );
     assert_eq!(refused.status.code(), Some(1));
     assert_eq!(room.whole_tree(), before);
+}
+
+#[test]
+fn undo_by_force_is_a_change_of_its_own() {
+    let room = Room::new();
+    room.write("demo.cred", &demo());
+    let before = room.whole_tree();
+    assert!(room.esp("place", &[UKI, "demo.cred"]).status.success());
+    let file = "esp/EFI/Linux/vendor.efi.extra.d/demo.cred";
+    room.write(file, b"theirs");
+    assert_failed(
+        &room.esp("undo", &[]),
+        "error: `esp/EFI/Linux/vendor.efi.extra.d/demo.cred` was changed by something else since ukikit placed it\n\n\
+         hint: --force does it all the same\n",
+    );
+    let removed = "remove   EFI/Linux/vendor.efi.extra.d/demo.cred (6 bytes)\n";
+    let shown = room.esp("undo", &["--force", "--dry-run"]);
+    assert_done(&without_room(shown), removed, "");
+    assert_done(&room.esp("undo", &["--force"]), removed, "");
+    assert_eq!(room.tree(), before);
+    // Nothing is lost: what was there a moment ago comes back.
+    let added = "add      EFI/Linux/vendor.efi.extra.d/demo.cred (6 bytes)\n";
+    assert_done(&room.esp("undo", &[]), added, "");
+    assert_eq!(fs::read(room.path(file)).unwrap(), b"theirs");
+}
+
+#[test]
+fn only_takes_away_what_else_lies_beside_the_uki() {
+    let room = Room::new();
+    room.write("demo.cred", &demo());
+    room.write("quiet.addon.efi", &addon());
+    assert!(
+        room.esp("place", &[UKI, "quiet.addon.efi"])
+            .status
+            .success()
+    );
+    let theirs = "esp/EFI/Linux/vendor.efi.extra.d/theirs.cred";
+    room.write(theirs, &demo());
+    room.write(
+        "esp/EFI/Linux/vendor.efi.extra.d/README.txt",
+        b"not a companion",
+    );
+    assert_failed(
+        &room.esp("place", &[UKI, "--only", "demo.cred"]),
+        "error: `esp/EFI/Linux/vendor.efi.extra.d/theirs.cred` was not placed by ukikit, and what is not its own it leaves alone\n\n\
+         hint: --force does it all the same\n",
+    );
+    fs::remove_file(room.path(theirs)).unwrap();
+    let changed = "add      EFI/Linux/vendor.efi.extra.d/demo.cred (134 bytes)\n\
+                   remove   EFI/Linux/vendor.efi.extra.d/quiet.addon.efi (2048 bytes)\n";
+    assert_done(
+        &room.esp("place", &[UKI, "--only", "demo.cred"]),
+        changed,
+        "",
+    );
+    assert!(
+        room.path("esp/EFI/Linux/vendor.efi.extra.d/README.txt")
+            .exists()
+    );
 }
 
 /// What a run does that strace can stop: the calls that open, write, flush, rename, link and remove.
@@ -330,15 +389,14 @@ const CALLS: [&str; 8] = [
 fn killed_or_failing_at_every_system_call() {
     let strace = std::process::Command::new("strace").arg("-V").output();
     if !strace.is_ok_and(|output| output.status.success()) {
-        eprintln!("\nSKIPPED: strace is not there, tests/run installs it");
-        return;
+        return support::skip("strace is not there, tests/run installs it");
     }
     let names = ["1.cred", "2.cred", "3.cred", "4.cred", "5.cred", "6.cred"];
     let place = [&[UKI, "--force"][..], &names].concat();
     let room = Room::new();
     let old = room.tree();
     for name in names {
-        room.write(name, &vector(CREDENTIAL));
+        room.write(name, &demo());
     }
     assert!(room.esp("place", &place).status.success());
     let new = room.tree();
@@ -395,7 +453,7 @@ fn killed_or_failing_at_every_system_call() {
 fn what_cannot_be_verified_is_not_placed() {
     let room = Room::new();
     room.write("text.cred", b"secret!");
-    room.write("binary.cred", &binary(&vector(CREDENTIAL)));
+    room.write("binary.cred", &binary(&credential("binary", b"x")));
     room.write("big.cred", &vec![b'A'; 1024 * 1024 + 1]);
     room.write("none.addon.efi", &renamed(".osrel\0\0"));
     room.write("uki.addon.efi", &renamed(".linux\0\0"));
@@ -438,7 +496,7 @@ fn what_cannot_be_verified_is_not_placed() {
 fn force_and_encoding_say_what_they_let_through() {
     let room = Room::new();
     room.write("text.cred", b"secret!");
-    room.write("binary.cred", &binary(&vector(CREDENTIAL)));
+    room.write("binary.cred", &binary(&credential("binary", b"x")));
     assert_done(
         &room.esp("place", &["--global", "--force", "text.cred"]),
         "add      loader/credentials/text.cred (7 bytes)\n",
@@ -461,7 +519,7 @@ fn force_and_encoding_say_what_they_let_through() {
 #[test]
 fn places_for_all_and_tells_programs() {
     let room = Room::new();
-    room.write("demo.cred", &vector(CREDENTIAL));
+    room.write("demo.cred", &demo());
     let change = |action: &str, before: &str, after: &str, applied: bool| {
         format!(
             "{{\"schema\":1,\"applied\":{applied},\"esp\":\"esp\",\"changes\":[{{\"action\":\"{action}\",\
@@ -498,7 +556,7 @@ fn places_for_all_and_tells_programs() {
         &format!(
             "{{\"schema\":1,\"companions\":[{{\"target\":\"global\",\"path\":\"loader/credentials/demo.cred\",\
              \"kind\":\"credential\",\"size\":134,\"sha256\":\"{}\",\"owner\":\"ukikit\",\"note\":null}}]}}\n",
-            hex::encode(Sha256::digest(vector(CREDENTIAL)))
+            hex::encode(Sha256::digest(demo()))
         ),
         "",
     );
@@ -517,10 +575,10 @@ fn places_for_all_and_tells_programs() {
 #[test]
 fn one_sentence_for_each_mistake() {
     let room = Room::new();
-    room.write("demo.cred", &vector(CREDENTIAL));
-    room.write("DEMO.CRED", &vector(CREDENTIAL));
+    room.write("demo.cred", &demo());
+    room.write("DEMO.CRED", &demo());
     room.write("notes.txt", b"");
-    room.write("again/demo.cred", &vector(CREDENTIAL));
+    room.write("again/demo.cred", &demo());
     room.write("esp/EFI/Linux/grub.efi", &pe_file(&[(".text", b"code")]));
     room.write("esp/EFI/Linux/script.efi", b"#!/bin/sh\n");
     room.write("esp/loader/credentials/Demo.cred", b"");
@@ -664,40 +722,6 @@ fn write_image(room: &Room) {
 const FOREIGN: &str = "signature: is by issuer `CN=ddi test vector a rsa2048` serial \
     7A:58:B1:4E:B6:15:ED:FE:24:D9:A2:DF:50:15:B5:1A:64:36:20:F3, which is no trusted certificate (and 1 more)\n";
 
-/// An initrd that trusts these certificates, as one cpio archive.
-fn initrd(certificates: &[&str]) -> Vec<u8> {
-    let mut archive = Vec::new();
-    let directories = ["etc", "usr", "usr/lib", "usr/lib/verity.d"];
-    for name in directories {
-        member(&mut archive, name, 0o040_755, b"");
-    }
-    member(&mut archive, "etc/os-release", 0o100_644, b"ID=vendor\n");
-    for name in certificates {
-        let certificate = vector(&format!("ddi/keys/{name}"));
-        member(
-            &mut archive,
-            &format!("usr/lib/verity.d/{name}"),
-            0o100_644,
-            &certificate,
-        );
-    }
-    member(&mut archive, "TRAILER!!!", 0, b"");
-    archive
-}
-
-/// Appends a file in the "newc" form.
-fn member(archive: &mut Vec<u8>, name: &str, mode: u32, content: &[u8]) {
-    let (size, name_size) = (content.len(), name.len() + 1);
-    archive.extend(b"070701");
-    for field in [0, mode as usize, 0, 0, 1, 0, size, 0, 0, 0, 0, name_size, 0] {
-        archive.extend(format!("{field:08x}").bytes());
-    }
-    archive.extend(name.bytes().chain([0]));
-    archive.resize(archive.len().next_multiple_of(4), 0);
-    archive.extend(content);
-    archive.resize(archive.len().next_multiple_of(4), 0);
-}
-
 #[test]
 fn an_image_is_verified_against_the_given_certificate() {
     let room = Room::new();
@@ -728,7 +752,12 @@ fn an_image_is_verified_against_the_initrd_of_its_uki() {
     let room = Room::new();
     write_image(&room);
     let uki = |certificates: &[&str]| {
-        pe_file(&[(".linux", b"kernel"), (".initrd", &initrd(certificates))])
+        let initrd = able_initrd(262, "ID=vendor\n", certificates);
+        pe_file(&[
+            (".linux", b"kernel"),
+            (".initrd", &initrd),
+            (".uname", KERNEL.as_bytes()),
+        ])
     };
     let place = [UKI, "tiny-a.sysext.raw"];
     let file = "esp/EFI/Linux/vendor+3-0.efi";

@@ -385,7 +385,7 @@ fn a_planned_change_is_measured_as_if_it_were_made() {
     assert_eq!(json_of(&[&esp, uki]), before);
 
     let own = room.path().join("EFI/Linux/a.efi.extra.d");
-    fs::remove_file(own.join("one.cred")).unwrap();
+    fs::remove_file(own.join("one.byte.cred")).unwrap();
     for name in ["two.cred", "f.sysext.raw"] {
         fs::copy(room.path().join("new").join(name), own.join(name)).unwrap();
     }
@@ -461,18 +461,26 @@ fn components_of_pcrlock_have_a_variant_for_each_boot() {
 fn placing_warns_of_a_policy_that_does_not_cover_it() {
     let (room, esp) = room();
     let path = |name: &str| room.path().join(name).display().to_string();
-    fs::copy(vector("creds/cred/262-null-one.cred"), path("one.cred")).unwrap();
+    fs::copy(
+        vector("creds/cred/262-null-one.cred"),
+        path("one.byte.cred"),
+    )
+    .unwrap();
     let uki = "--uki=EFI/Linux/a.efi";
     let place = |policy: &Value| {
         fs::write(path("pcrlock.json"), policy.to_string()).unwrap();
         let policy = format!("--tpm2-pcrlock={}", path("pcrlock.json"));
         let mut place = ukikit();
         place.args(["esp", "place", "--force", "--dry-run", &esp, uki]);
-        let output = place.arg(policy).arg(path("one.cred")).output().unwrap();
+        let output = place
+            .arg(policy)
+            .arg(path("one.byte.cred"))
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
         text(&output.stderr)
     };
-    let planned = json_of(&[&esp, uki, &format!("--place={}", path("one.cred"))]);
+    let planned = json_of(&[&esp, uki, &format!("--place={}", path("one.byte.cred"))]);
     let value = &planned["points"]["os-separator"]["sha256"]["12"];
     let zero = "00".repeat(32);
     let covering = |values: Value| json!({"pcrBank": "sha256", "pcrValues": [{"pcr": 12, "values": values}, {"pcr": 7, "values": [zero]}], "nvIndex": 1});

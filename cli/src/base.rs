@@ -5,7 +5,7 @@ use serde::Serialize;
 use ukikit_esp::Uki;
 use ukikit_sysext::erofs::Compression;
 use ukikit_sysext::initrd::{self, Codec, Facts, Kernel};
-use ukikit_sysext::{Architecture, Certificates, Release, Tree};
+use ukikit_sysext::{Architecture, Certificate, Certificates, Release, Tree};
 
 /// What an image has to fit and to be signed by.
 #[derive(Debug, Clone)]
@@ -104,6 +104,14 @@ impl Base {
             architecture: None,
             initrd: Some(initrd),
         })
+    }
+
+    /// The same, with these trusted too, as by the keyrings of the kernel.
+    #[must_use]
+    pub fn trusting(mut self, more: &[Certificate]) -> Self {
+        let all = self.certificates.iter().chain(more).cloned();
+        self.certificates = Certificates::new(all.collect::<Vec<_>>());
+        self
     }
 
     /// What it is with the initrds of addons, which the kernel unpacks over that of the UKI. One that cannot be read changes

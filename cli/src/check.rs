@@ -25,7 +25,7 @@ use std::fmt;
 use serde::Serialize;
 
 pub use names::Listing;
-pub use plan::{Planned, boots, check_boot, check_directory, check_esp, play_esp};
+pub use plan::{Planned, boots, check_boot, check_directory, check_esp, check_placing, play_esp};
 pub use played::{Judged, Packed, Played};
 pub use rehearse::{Rehearsal, rehearse};
 pub use rules::{RULES, Rule};
@@ -98,6 +98,12 @@ pub struct Finding {
     pub remedy: String,
 }
 
+impl Finding {
+    fn is_same(&self, other: &Self) -> bool {
+        (self.rule, &self.file, &self.reason) == (other.rule, &other.file, &other.reason)
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -161,14 +167,15 @@ impl Findings {
     }
 
     fn put(&mut self, finding: Finding) {
-        let known = self.0.iter_mut().find(|known| {
-            (known.rule, &known.file, &known.reason)
-                == (finding.rule, &finding.file, &finding.reason)
-        });
-        match known {
+        match self.0.iter_mut().find(|known| known.is_same(&finding)) {
             Some(known) => known.boots.extend(finding.boots),
             None => self.0.push(finding),
         }
+    }
+
+    /// Whether it says the same of the same file, with whatever boots.
+    pub(crate) fn has(&self, finding: &Finding) -> bool {
+        self.0.iter().any(|known| known.is_same(finding))
     }
 
     /// In the order in which they are shown: the worst first, then by file.

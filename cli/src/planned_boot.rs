@@ -1,6 +1,5 @@
 //! A boot that is to be looked at: the UKI, what lies beside it, and what it is started with.
 
-use std::fs;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -29,12 +28,8 @@ impl PlannedBoot {
     ///
     /// What keeps the files from being read. A UKI that is not there is none.
     pub fn read(esp: &Esp, uki_path: UkiPath, extras: &[String], start: Start) -> Result<Self> {
-        let uki = match esp.uki(&uki_path) {
-            Ok(path) => {
-                let file = fs::read(&path);
-                let file = file.with_context(|| format!("cannot read `{}`", path.display()))?;
-                Some(Arc::new(file))
-            }
+        let uki = match esp.read_uki(&uki_path) {
+            Ok(file) => Some(Arc::new(file)),
             Err(Error::NoUki { .. }) => None,
             Err(error) => return Err(error.into()),
         };

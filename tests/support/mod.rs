@@ -13,6 +13,7 @@ pub(crate) mod schema;
 pub(crate) mod swtpm;
 pub(crate) mod systemd;
 pub(crate) mod uki;
+pub(crate) mod vendor;
 
 use std::ffi::OsStr;
 use std::io::{self, Write};

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use rayon::prelude::*;
-use ukikit_esp::{BootFiles, Esp, File, LoaderEntry, Start, Target, UkiPath};
+use ukikit_esp::{BootFiles, Companion, Esp, File, LoaderEntry, Placing, Start, Target, UkiPath};
 
 use super::subject::base_of;
 use super::{Circumstances, Findings, Listing, Played, Subject, rehearse};
@@ -193,6 +193,53 @@ pub fn check_boot(
     let mut findings = planned.findings(base_of(&planned.boot), circumstances)?;
     findings.sort();
     Ok(findings)
+}
+
+/// What placing these files beside the target adds to the findings, over all boots they take part in. Nothing is written.
+///
+/// # Errors
+///
+/// As [`boots`].
+pub fn check_placing(
+    esp: &Esp,
+    target: &Target,
+    files: &[Companion],
+    how: &Placing,
+    circumstances: &Circumstances,
+) -> Result<Findings> {
+    let only = match target {
+        Target::Uki(uki) => Some(uki),
+        _ => None,
+    };
+    let mut planned = boots(esp, only, circumstances.secure_boot == Some(true))?;
+    let before = planned.clone();
+    for Planned { boot, .. } in &mut planned {
+        let there = boot.files.own.iter().filter(|_| how.only);
+        let gone: Vec<String> = there.map(|file| file.name().to_owned()).collect();
+        boot.change(target, &gone, files)?;
+    }
+    let bases = Bases::of(&before);
+    let findings =
+        |planned: &Planned| planned.findings(bases.of_boot(&planned.boot), circumstances);
+    let pairs = before.par_iter().zip(&planned).map(|(before, after)| {
+        let after = findings(after)?;
+        // What is wrong already is of interest only where something is.
+        let before = if after.has_errors() {
+            findings(before)?
+        } else {
+            Findings::default()
+        };
+        Ok((before, after))
+    });
+    let mut known = Findings::default();
+    let mut added = Findings::default();
+    for (before, after) in pairs.collect::<Result<Vec<_>>>()? {
+        known.merge(before);
+        added.merge(after);
+    }
+    added.0.retain(|finding| !known.has(finding));
+    added.sort();
+    Ok(added)
 }
 
 /// Checks a directory of credentials, images and addons, by the rules for companions of one UKI.

@@ -2,8 +2,8 @@
 
 use ukikit_creds::{BootFacts, BootPolicy, HostIdentity};
 use ukikit_esp::{Boot, Error, Uki};
-use ukikit_sysext::Tree;
 use ukikit_sysext::initrd::Facts;
+use ukikit_sysext::{Certificate, Tree};
 
 use super::Rehearsal;
 use crate::model::Model;
@@ -21,6 +21,8 @@ pub struct Circumstances {
     pub base: Option<Base>,
     /// The systemd of the initrd, where its files do not tell.
     pub systemd: Option<u16>,
+    /// Who is trusted for extensions beside the certificates in the initrd: by the kernel's keyrings.
+    pub trusted: Vec<Certificate>,
     /// The time, in microseconds since 1970.
     pub now: u64,
     /// Whether the initrd's own programs are asked too.
@@ -86,7 +88,9 @@ impl<'a> Subject<'a> {
             (Ok(base), _) => (base, None),
             (Err(fault), _) => (None, Some(fault)),
         };
-        let base = base.or_else(|| circumstances.base.clone());
+        let base = base
+            .or_else(|| circumstances.base.clone())
+            .map(|base| base.trusting(&circumstances.trusted));
         let model = match &boot {
             Ok(boot) => Model::new(boot, &planned.files, base.as_ref()),
             Err(_) => Model::default(),

@@ -13,13 +13,15 @@ use ukikit::check::{
     Circumstances, Findings, Level, Played, RULES, check_directory, check_esp, play_esp,
 };
 use ukikit_creds::HostIdentity;
-use ukikit_esp::{Esp, UkiPath};
+use ukikit_esp::{Esp, Target, UkiPath};
 
+use super::esp::in_image;
 use crate::output::{Json, Output};
 use crate::system;
 
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("where").required(true).args(["esp", "directory", "rules"])))]
+#[command(group(ArgGroup::new("where").required(true).args(["esp", "esp_image", "directory", "rules"])))]
+#[command(group(ArgGroup::new("partition").args(["esp", "esp_image"])))]
 pub(crate) struct Check {
     /// A directory of credentials, images and addons to check without an ESP
     #[arg(value_name = "DIR")]
@@ -27,8 +29,11 @@ pub(crate) struct Check {
     /// Root directory of the EFI system partition to check
     #[arg(long, value_name = "DIR")]
     esp: Option<PathBuf>,
+    /// Image of a disk or of the partition alone to check, unmounted
+    #[arg(long, value_name = "FILE")]
+    esp_image: Option<PathBuf>,
     /// Only what concerns the UKI at this path on the ESP [default: all UKIs, and all boot entries that start one]
-    #[arg(long, value_name = "PATH", requires = "esp")]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["directory", "rules"])]
     uki: Option<UkiPath>,
     /// The UKI, initrd or os-release that a directory of images is for
     #[arg(long, value_name = "FILE", requires = "directory")]
@@ -43,10 +48,10 @@ pub(crate) struct Check {
     #[arg(long, value_name = "VERSION")]
     target_systemd: Option<u16>,
     /// Show how each boot will go instead of what will go wrong: what is handed over, imported and merged
-    #[arg(long, requires = "esp")]
+    #[arg(long, requires = "partition")]
     model: bool,
     /// Let the UKI's own generators, systemd-sysext and systemd-confext speak too, in namespaces of their own
-    #[arg(long, requires = "esp")]
+    #[arg(long, requires = "partition")]
     rehearse: bool,
     /// Show the table of rules
     #[arg(long)]
@@ -64,13 +69,14 @@ impl Check {
             return Ok(ExitCode::SUCCESS);
         }
         let circumstances = self.circumstances()?;
-        if let (true, Some(esp)) = (self.model, &self.esp) {
-            let boots = play_esp(&Esp::at(esp)?, self.uki.as_ref(), &circumstances)?;
+        let esp = self.esp()?;
+        if let (true, Some(esp)) = (self.model, &esp) {
+            let boots = play_esp(esp, self.uki.as_ref(), &circumstances)?;
             out.show(&Boots { schema: 1, boots }, self.json)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let findings = match (&self.esp, &self.directory) {
-            (Some(esp), _) => check_esp(&Esp::at(esp)?, self.uki.as_ref(), &circumstances)?,
+        let findings = match (&esp, &self.directory) {
+            (Some(esp), _) => check_esp(esp, self.uki.as_ref(), &circumstances)?,
             (None, Some(directory)) => check_directory(directory, &circumstances)?,
             (None, None) => Findings::default(),
         };
@@ -86,6 +92,15 @@ impl Check {
             ExitCode::FAILURE
         } else {
             ExitCode::SUCCESS
+        })
+    }
+
+    fn esp(&self) -> Result<Option<Esp>> {
+        let target = self.uki.clone().map(Target::Uki);
+        Ok(match (&self.esp, &self.esp_image) {
+            (Some(path), _) => Some(Esp::at(path)?),
+            (None, Some(path)) => Some(in_image(path, target.as_ref())?),
+            (None, None) => None,
         })
     }
 

@@ -10,10 +10,10 @@ mod undo;
 pub(super) mod verify;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use ukikit_esp::{Changes, Error, Esp, Target, UkiPath};
@@ -47,24 +47,73 @@ impl Verb {
     }
 }
 
-/// `--esp=`
+/// `--esp=` or `--esp-image=`
 #[derive(Debug, Args)]
 pub(super) struct Root {
     /// Root directory of the EFI system partition; several times for several that are to be alike
     /// [default: where bootctl would find it, on XBOOTLDR if the UKI is there]
     #[arg(long, value_name = "DIR")]
     esp: Vec<PathBuf>,
+    /// Image of a disk or of the partition alone, which is read and changed unmounted; several times too
+    #[arg(long, value_name = "FILE")]
+    esp_image: Vec<PathBuf>,
 }
 
 impl Root {
     /// At least one.
     pub(super) fn open(&self, target: Option<&Target>) -> Result<Vec<Esp>> {
-        if self.esp.is_empty() {
+        if self.esp.is_empty() && self.esp_image.is_empty() {
             return Ok(vec![discover::esp(target)?]);
         }
-        let all = self.esp.iter().map(|path| Ok(Esp::at(path)?));
-        all.collect()
+        let mounted = self.esp.iter().map(|path| Ok(Esp::at(path)?));
+        let images = self.esp_image.iter().map(|path| in_image(path, target));
+        mounted.chain(images).collect()
     }
+}
+
+/// `--esp=` or `--esp-image=` of a verb that looks at one.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct OneRoot {
+    /// Root directory of the EFI system partition
+    #[arg(long, value_name = "DIR")]
+    esp: Option<PathBuf>,
+    /// Image of a disk or of the partition alone, which is read unmounted
+    #[arg(long, value_name = "FILE")]
+    esp_image: Option<PathBuf>,
+}
+
+impl OneRoot {
+    /// The ESP, or XBOOTLDR in the image if the UKI is there.
+    pub(crate) fn open(&self, uki: Option<&UkiPath>) -> Result<Esp> {
+        match (&self.esp, &self.esp_image) {
+            (Some(path), _) => Ok(Esp::at(path)?),
+            (None, Some(path)) => in_image(path, uki.cloned().map(Target::Uki).as_ref()),
+            (None, None) => bail!("no EFI system partition is named"),
+        }
+    }
+}
+
+/// The partition of an image that has the UKI, or else the ESP.
+pub(crate) fn in_image(path: &Path, target: Option<&Target>) -> Result<Esp> {
+    let mut first = None;
+    for esp in Esp::in_image(path)? {
+        match target {
+            Some(Target::Uki(uki)) if esp.find_uki(uki)?.is_none() => {
+                first.get_or_insert(esp);
+            }
+            _ => return Ok(esp),
+        }
+    }
+    first.with_context(|| format!("`{}` has no EFI system partition", path.display()))
+}
+
+/// Finishes what was interrupted, or takes it back, and says so.
+pub(crate) fn recover(esp: &Esp, out: &mut Output) -> Result<()> {
+    for recovered in esp.recover().map_err(with_remedy)? {
+        out.note(format_args!("{}: {recovered}", esp.root().display()));
+    }
+    Ok(())
 }
 
 /// The options of every verb that changes something.
@@ -90,9 +139,7 @@ impl Changing {
         let all = all.into_iter().map(|esp| esp.keep_free(self.keep_free));
         let all: Vec<Esp> = all.collect();
         for esp in all.iter().filter(|_| !self.dry_run) {
-            for recovered in esp.recover()? {
-                out.note(format_args!("{}: {recovered}", esp.root().display()));
-            }
+            recover(esp, out)?;
         }
         Ok(all)
     }

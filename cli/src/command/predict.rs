@@ -15,14 +15,14 @@ use ukikit::predict::{
 use ukikit_creds::PolicyKey;
 use ukikit_esp::{Bank, Boot, Companion, Esp, EventLog, LoaderEntry, Start, Target, UkiPath};
 
+use super::esp::OneRoot;
 use crate::file;
 use crate::output::{Json, Output};
 
 #[derive(Debug, Args)]
 pub(crate) struct Predict {
-    /// Root directory of the EFI system partition
-    #[arg(long, value_name = "DIR")]
-    esp: PathBuf,
+    #[command(flatten)]
+    root: OneRoot,
     #[command(flatten)]
     started: Started,
     /// Only these banks [default: sha256, sha384, sha512, sha1]
@@ -167,7 +167,7 @@ const BANKS: [Bank; 4] = [Bank::Sha256, Bank::Sha384, Bank::Sha512, Bank::Sha1];
 
 impl Predict {
     pub(crate) fn run(self, out: &mut Output) -> Result<ExitCode> {
-        let esp = Esp::at(&self.esp)?;
+        let esp = self.root.open(self.started.uki.as_ref())?;
         let mut planned = self.started.read(&esp)?;
         if planned.uki.is_none() {
             let path = &planned.uki_path;

@@ -2,16 +2,17 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
+use ukikit::check::{Circumstances, Finding, Findings, Level, check_placing};
 use ukikit_creds::Timestamp;
 use ukikit_esp::{Companion, Esp, Placing, Target, Uki, UkiPath};
 
 use super::pcrlock::Pcrlock;
-use super::verify::{Encoding, Expected};
+use super::verify::{Encoding, Expected, read_certificates};
 use super::{Changing, Whose, hint_at_ukis};
 use crate::command::cred::read_identity;
-use crate::output::Output;
+use crate::output::{Output, with_hint};
 use crate::system;
 
 #[derive(Debug, Args)]
@@ -33,7 +34,10 @@ pub(crate) struct Place {
     /// The files for all are needed by this UKI: `ukikit esp gc` removes them when the last such UKI is gone
     #[arg(long, value_name = "PATH", requires = "global")]
     needed_by: Vec<UkiPath>,
-    /// Place also what was not verified, with a warning, and over files that something else has put there
+    /// Nothing else: what lies beside the UKI and is not among the files goes in the same change
+    #[arg(long, conflicts_with = "global")]
+    only: bool,
+    /// Place also what was not verified or does not pass `ukikit check`, with a warning, and over files that something else has put there
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -55,7 +59,12 @@ impl Place {
             .collect::<Result<Vec<_>, _>>()?;
         let mut how = Placing::new();
         how.force = self.force;
+        how.only = self.only;
         how.needed_by = self.needed_by;
+        let mut circumstances = Circumstances::default();
+        circumstances.now = now.as_micros();
+        circumstances.identity.clone_from(&host);
+        circumstances.trusted = read_certificates(&self.certificate)?;
         let mut planned = Vec::new();
         for esp in esps {
             let uki = read_uki(&esp, &target)?;
@@ -66,12 +75,19 @@ impl Place {
                 host.as_ref(),
                 now,
             );
+            let mut warned = Vec::new();
             for file in &files {
                 match expected.verify(file) {
-                    Err(reason) if self.force => out.warning(format_args!("{reason:#}")),
+                    Err(reason) if self.force => {
+                        out.warning(format_args!("{reason:#}"));
+                        warned.push(file.path(&target));
+                    }
                     verdict => verdict?,
                 }
             }
+            let mut findings = check_placing(&esp, &target, &files, &how, &circumstances)?;
+            findings.0.retain(|found| !warned.contains(&found.file));
+            refuse_errors(&findings, self.force, out)?;
             self.pcrlock.warn(&esp, &target, &files, out)?;
             let changes = esp
                 .place_with(&target, files.clone(), &how)
@@ -80,6 +96,25 @@ impl Place {
         }
         self.changing.apply(&planned, out)
     }
+}
+
+/// What `ukikit check` would call an error is not placed: one bad image keeps systemd from merging any.
+fn refuse_errors(findings: &Findings, force: bool, out: &mut Output) -> Result<()> {
+    let errors = || {
+        let found = findings.0.iter();
+        found.filter(|found| found.level == Level::Error)
+    };
+    let said = |found: &Finding| format!("{}: {} [{}]", found.file, found.reason, found.rule);
+    if force {
+        errors().for_each(|found| out.warning(said(found)));
+        return Ok(());
+    }
+    let Some(worst) = errors().next() else {
+        return Ok(());
+    };
+    (errors().skip(1)).for_each(|found| out.error(&anyhow!(said(found))));
+    let hint = format!("{}; --force places it all the same", worst.remedy);
+    Err(with_hint(anyhow!(said(worst)), hint))
 }
 
 /// The bytes of the UKI the companions are for, if they are for one.

@@ -5,50 +5,42 @@ use std::fmt;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use ukikit_esp::Error;
 
-use super::{Root, with_remedy};
-use crate::output::{Json, Output, with_hint};
+use super::{Changing, with_remedy};
+use crate::output::Output;
 
 #[derive(Debug, Args)]
 pub(crate) struct Undo {
-    #[command(flatten)]
-    root: Root,
-    /// Show what would change, and change nothing
+    /// Undo also what something else has changed since: as a change of its own, which `undo` takes back
     #[arg(long)]
-    dry_run: bool,
-    /// Print the changes as JSON
-    #[arg(long, value_enum, value_name = "FORM", default_value_t)]
-    json: Json,
+    force: bool,
+    #[command(flatten)]
+    changing: Changing,
 }
 
 impl Undo {
     pub(crate) fn run(self, out: &mut Output) -> Result<()> {
-        for esp in self.root.open(None)? {
-            let recovered = if self.dry_run {
-                Vec::new()
-            } else {
-                esp.recover()?
-            };
-            for what in recovered {
-                out.note(format_args!("{}: {what}", esp.root().display()));
-            }
-            let undo = esp.undo().map_err(|error| match error {
-                Error::ChangedSince { .. } => {
-                    with_hint(error, "undoing would lose that; put it back first")
-                }
-                other => with_remedy(other),
-            })?;
-            if !self.dry_run {
+        let esps = self.changing.open(None, out)?;
+        if self.force {
+            let planned = esps.into_iter().map(|esp| {
+                let changes = esp.undo_over().map_err(with_remedy)?;
+                Ok((esp, changes))
+            });
+            let planned = planned.collect::<Result<Vec<_>>>()?;
+            return self.changing.apply(&planned, out);
+        }
+        for esp in esps {
+            let undo = esp.undo().map_err(with_remedy)?;
+            if !self.changing.dry_run {
                 undo.apply(&esp)?;
             }
             let report = Report {
                 schema: 1,
-                applied: !self.dry_run,
+                applied: !self.changing.dry_run,
                 esp: esp.root().display().to_string(),
                 undo: &undo,
             };
-            out.show(&report, self.json)?;
+            out.show(&report, self.changing.json)?;
         }
         Ok(())
     }

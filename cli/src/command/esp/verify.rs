@@ -123,8 +123,7 @@ impl<'a> Expected<'a> {
     /// The certificates given, or those of the initrd.
     fn trusted(&self) -> Result<Certificates> {
         if !self.certificates.is_empty() {
-            let given = self.certificates.iter().map(|path| read_certificate(path));
-            return Ok(Certificates::new(given.collect::<Result<Vec<_>>>()?));
+            return Ok(Certificates::new(read_certificates(self.certificates)?));
         }
         let missing = match &self.base {
             Some(base) if base.certificates.iter().next().is_some() => {
@@ -138,6 +137,10 @@ impl<'a> Expected<'a> {
             "name the signer's with --certificate=FILE",
         ))
     }
+}
+
+pub(super) fn read_certificates(paths: &[PathBuf]) -> Result<Vec<Certificate>> {
+    paths.iter().map(|path| read_certificate(path)).collect()
 }
 
 fn read_certificate(path: &Path) -> Result<Certificate> {

@@ -18,7 +18,8 @@ use ukikit_sysext::{Tree, initrd};
 
 use super::{SCHEMA, read_initrd};
 use crate::command::addon::signing::SecureBoot;
-use crate::command::addon::{read_pe, usable};
+use crate::command::addon::usable;
+use crate::command::esp::recover;
 use crate::command::ext::read_certificate;
 use crate::output::{Json, Output, with_hint};
 
@@ -67,6 +68,9 @@ impl Add {
         };
         let (added, withdrawn) = (read(&self.certificates)?, read(&self.withdraw)?);
         let esp = Esp::at(&self.esp)?;
+        if !self.dry_run {
+            recover(&esp, out)?;
+        }
         let target = self.uki.clone().map_or(Target::Global, Target::Uki);
         let ukis = Neighbours::read(&esp, &target)?;
         let before = Before::read(&esp, &target)?;
@@ -175,7 +179,7 @@ impl Neighbours {
         };
         for path in paths {
             let file = esp.uki(&path)?;
-            let bytes = read_pe(&file)?;
+            let bytes = esp.read_uki(&path)?;
             let uki = usable(&file, Uki::parse(&bytes))?;
             neighbours.targets.push((path, AddonTarget::of(&uki)));
             neighbours.initrds.push(read_initrd(&uki)?);

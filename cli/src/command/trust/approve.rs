@@ -20,7 +20,8 @@ use ukikit_sysext::{Entry, Kind, Tree, initrd};
 
 use super::SCHEMA;
 use crate::command::addon::signing::SecureBoot;
-use crate::command::addon::{output, read_pe, usable};
+use crate::command::addon::{output, usable};
+use crate::command::esp::recover;
 use crate::command::ext::signing::private_key;
 use crate::file;
 use crate::output::{Json, Output};
@@ -73,8 +74,11 @@ impl Approve {
         let key = private_key(&self.private_key, self.passphrase_file.as_deref())?;
         let public = self.public_key(&key)?;
         let esp = Esp::at(&self.esp)?;
+        if !self.dry_run {
+            recover(&esp, out)?;
+        }
         let path = esp.uki(&self.uki)?;
-        let bytes = read_pe(&path)?;
+        let bytes = esp.read_uki(&self.uki)?;
         let uki = usable(&path, Uki::parse(&bytes))?;
         let boot = Boot::new(
             Some(&uki),

@@ -12,7 +12,7 @@ use ukikit_signing::{Certificate, Certificates};
 use ukikit_sysext::{Tree, initrd};
 
 use super::{SCHEMA, read_initrd};
-use crate::command::addon::{read_pe, usable};
+use crate::command::addon::usable;
 use crate::command::ext::read_certificate;
 use crate::file;
 use crate::output::{Json, Output};
@@ -53,7 +53,7 @@ impl Status {
         let (db, asked) = (read(&self.db)?, read(&self.certificate)?);
         let esp = Esp::at(&self.esp)?;
         let path = esp.uki(&self.uki)?;
-        let bytes = read_pe(&path)?;
+        let bytes = esp.read_uki(&self.uki)?;
         let uki = usable(&path, Uki::parse(&bytes))?;
         let mut start = Start::default();
         start.secure_boot = self.secure_boot;
