@@ -21,7 +21,7 @@ use support::uki::pe_file;
 use support::vendor::{KERNEL, able_initrd};
 use tempfile::TempDir;
 use ukikit_creds::{Credential, Key, LINE, Secret, Timestamp};
-use ukikit_esp::{AddonImage, Architecture, Sbat};
+use ukikit_esp::{AddonImage, Architecture, Archive, ArchiveKind, File, Sbat};
 
 const UKI: &str = "--uki=EFI/Linux/vendor.efi";
 
@@ -370,6 +370,55 @@ fn only_takes_away_what_else_lies_beside_the_uki() {
         room.path("esp/EFI/Linux/vendor.efi.extra.d/README.txt")
             .exists()
     );
+}
+
+/// What the kernel unpacks: the archives of the stub, each byte; and trusted credentials only when they are asked for.
+#[test]
+fn exports_what_the_stub_would_make() {
+    let room = Room::new();
+    room.write("demo.cred", &demo());
+    room.write("quiet.addon.efi", &addon());
+    room.write("plain", b"secret");
+    assert_failed(
+        &room.esp("export", &[UKI, "--cpio", "-"]),
+        "error: `EFI/Linux/vendor.efi` has no companions to export\n",
+    );
+    assert!(
+        room.esp("place", &[UKI, "demo.cred", "quiet.addon.efi"])
+            .status
+            .success()
+    );
+    assert!(
+        room.esp("place", &["--global", "demo.cred"])
+            .status
+            .success()
+    );
+
+    let exported = room.esp(
+        "export",
+        &[UKI, "--cpio", "out.cpio", "--load-credential=trusted:plain"],
+    );
+    assert_done(
+        &exported,
+        "",
+        "warning: `EFI/Linux/vendor.efi.extra.d/quiet.addon.efi` adds to the kernel's command line, so pass it there: quiet\n\
+         warning: the archive holds credentials in plain text: it is as secret as they are, and who can change it is trusted\n",
+    );
+    let archive = |kind, path: &str, content: &[u8]| {
+        let file = File::new(path, content.to_vec());
+        Archive::pack(kind, &[&file]).unwrap().as_bytes().to_vec()
+    };
+    let credential = demo();
+    let expected = [
+        archive(ArchiveKind::Credentials, "demo.cred", &credential),
+        archive(ArchiveKind::GlobalCredentials, "demo.cred", &credential),
+        archive(ArchiveKind::System, "trusted.cred", b"secret"),
+    ];
+    assert_eq!(fs::read(room.path("out.cpio")).unwrap(), expected.concat());
+    let mode = fs::metadata(room.path("out.cpio")).unwrap().permissions();
+    assert_eq!(mode.mode() & 0o777, 0o600);
+    let piped = room.esp("export", &[UKI, "--cpio", "-"]);
+    assert_eq!(piped.stdout, expected[..2].concat());
 }
 
 /// What a run does that strace can stop: the calls that open, write, flush, rename, link and remove.

@@ -39,10 +39,13 @@ pub enum ArchiveKind {
     Confexts,
     /// Confexts for all UKIs.
     GlobalConfexts,
+    /// Credentials in plain text that the initrd's systemd, 262 or later, trusts as it trusts itself. Neither stub nor
+    /// boot loader makes it: only who puts the initrd together.
+    System,
 }
 
 impl ArchiveKind {
-    /// All of them, in the order in which they are measured and handed to the kernel.
+    /// All that the boot loader and the stub make, in the order in which they are measured and handed to the kernel.
     pub const ALL: [Self; 9] = [
         Self::EntryCredentials,
         Self::EntryExtensions,
@@ -58,7 +61,7 @@ impl ArchiveKind {
     /// What the companions in it are.
     pub fn kind(self) -> Kind {
         match self {
-            Self::EntryCredentials | Self::Credentials | Self::GlobalCredentials => {
+            Self::EntryCredentials | Self::Credentials | Self::GlobalCredentials | Self::System => {
                 Kind::Credential
             }
             Self::EntryExtensions | Self::Extensions | Self::GlobalExtensions => Kind::Extension,
@@ -75,6 +78,7 @@ impl ArchiveKind {
             Self::GlobalExtensions => ".extra/global_sysext",
             Self::EntryConfexts | Self::Confexts => ".extra/confext",
             Self::GlobalConfexts => ".extra/global_confext",
+            Self::System => ".extra/system_credentials",
         }
     }
 
@@ -90,6 +94,7 @@ impl ArchiveKind {
             Self::GlobalExtensions => "Global system extension initrd",
             Self::Confexts => "Configuration extension initrd",
             Self::GlobalConfexts => "Global configuration extension initrd",
+            Self::System => "System credentials initrd",
         }
     }
 

@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod direct;
 mod dracut;
 mod features;
 mod machine;
@@ -391,13 +392,18 @@ impl<'a> Scene<'a> {
         .unwrap();
     }
 
-    fn boot(&self) -> Report {
-        let machine = Machine {
+    fn machine(&self) -> Machine {
+        Machine {
             lab: self.lab.to_owned(),
             esp: self.esp(),
             tpm: self.tpm.path().to_owned(),
             timeout: Duration::from_secs(600),
-        };
+            direct: None,
+        }
+    }
+
+    fn boot(&self) -> Report {
+        let machine = self.machine();
         let started = measured::Started::new(&self.esp(), "EFI/Linux/vendor.efi")
             .securely(self.lab.join("smm").exists());
         let report = machine.boot();

@@ -228,6 +228,7 @@ impl Stage {
             esp: self.scene.esp(),
             tpm: self.scene.tpm.path().to_owned(),
             timeout: Duration::from_secs(1800),
+            direct: None,
         };
         let devices: Vec<String> = devices.split(' ').map(ToOwned::to_owned).collect();
         machine.boot_attended(&devices, exchanges)

@@ -30,6 +30,8 @@ pub(crate) struct Machine {
     pub(crate) tpm: PathBuf,
     /// When to give up. An emulated boot takes about a minute of an idle core.
     pub(crate) timeout: Duration,
+    /// A directory with `kernel`, `initrd` and `cmdline`, to be started without the boot loader.
+    pub(crate) direct: Option<PathBuf>,
 }
 
 /// What somebody at the console waits for, and what they type then, with Enter.
@@ -164,6 +166,12 @@ impl Machine {
         ]);
         guest.args(["-device", "virtio-rng-pci"]);
         guest.args(devices);
+        if let Some(direct) = &self.direct {
+            let command_line = fs::read_to_string(direct.join("cmdline")).unwrap();
+            guest.arg("-kernel").arg(direct.join("kernel"));
+            guest.arg("-initrd").arg(direct.join("initrd"));
+            guest.args(["-append", &command_line]);
+        }
         let log = fs::File::create(work.join("console.log")).unwrap();
         guest.args(["-chardev", "stdio,id=console,signal=off"]);
         guest.args(["-serial", "chardev:console"]);

@@ -144,6 +144,7 @@ impl Measured {
             esp: self.esp(),
             tpm,
             timeout: Duration::from_secs(300),
+            direct: None,
         };
         let started = Started::new(&self.esp(), self.uki);
         let report = machine.boot();

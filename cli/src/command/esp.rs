@@ -1,6 +1,7 @@
 //! `ukikit esp`: its verbs, and the options that say where.
 
 mod discover;
+mod export;
 mod gc;
 mod list;
 mod pcrlock;
@@ -30,6 +31,8 @@ pub(crate) enum Verb {
     Remove(remove::Remove),
     /// Undo the last change: every file gets back the bytes it had before
     Undo(undo::Undo),
+    /// Write the companions of a UKI as the initrds that the stub would make of them, for loaders without it
+    Export(export::Export),
     /// Remove what nobody needs any more of what was placed, and finish what was interrupted
     Gc(gc::Gc),
 }
@@ -41,6 +44,7 @@ impl Verb {
             Self::Place(verb) => verb.run(out),
             Self::Remove(verb) => verb.run(out),
             Self::Undo(verb) => verb.run(out),
+            Self::Export(verb) => verb.run(out),
             Self::Gc(verb) => verb.run(out),
         }?;
         Ok(ExitCode::SUCCESS)
