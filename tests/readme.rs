@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 #[test]
 fn what_the_readme_shows_works_when_pasted() {
-    assert_eq!(paste("README.md"), 27);
+    assert_eq!(paste("README.md"), 28);
 }
 
 #[test]

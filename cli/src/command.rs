@@ -12,6 +12,7 @@ mod host;
 mod man;
 mod pe;
 mod predict;
+mod publish;
 mod recipe;
 mod tpm;
 mod trust;
@@ -70,6 +71,8 @@ enum Noun {
     Check(check::Check),
     /// What the TPM will show of a boot: PCR 11, 12 and 13
     Predict(Box<predict::Predict>),
+    /// Lay extension images out for systemd-sysupdate, on any web server
+    Publish(publish::Publish),
     /// Unified kernel images: inspect
     #[command(subcommand)]
     Uki(uki::Verb),
@@ -108,6 +111,7 @@ impl Ukikit {
             Noun::Fleet(verb) => verb.run(out),
             Noun::Check(verb) => verb.run(out),
             Noun::Predict(verb) => verb.run(out),
+            Noun::Publish(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
             Noun::Recipe(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
             Noun::Uki(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
             Noun::Completions(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),

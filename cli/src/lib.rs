@@ -5,6 +5,7 @@
 
 mod base;
 mod carrier;
+mod carry;
 pub mod check;
 pub mod delivery;
 pub mod endorsement;
@@ -19,5 +20,6 @@ mod wiped;
 
 pub use base::{Base, Initrd, Inspection};
 pub use carrier::Carrier;
+pub use carry::{Carried, NewUki};
 pub use planned_boot::PlannedBoot;
 pub use wiped::read_wiped;

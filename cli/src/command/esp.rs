@@ -1,5 +1,6 @@
 //! `ukikit esp`: its verbs, and the options that say where.
 
+mod carry;
 mod discover;
 mod export;
 mod gc;
@@ -31,6 +32,8 @@ pub(crate) enum Verb {
     Remove(remove::Remove),
     /// Undo the last change: every file gets back the bytes it had before
     Undo(undo::Undo),
+    /// Bring the companions of the UKI there is to one that is about to come, as far as it would use them
+    Carry(carry::Carry),
     /// Write the companions of a UKI as the initrds that the stub would make of them, for loaders without it
     Export(export::Export),
     /// Remove what nobody needs any more of what was placed, and finish what was interrupted
@@ -44,6 +47,7 @@ impl Verb {
             Self::Place(verb) => verb.run(out),
             Self::Remove(verb) => verb.run(out),
             Self::Undo(verb) => verb.run(out),
+            Self::Carry(verb) => verb.run(out),
             Self::Export(verb) => verb.run(out),
             Self::Gc(verb) => verb.run(out),
         }?;
