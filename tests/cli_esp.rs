@@ -313,6 +313,63 @@ fn there_has_to_be_room() {
     assert_eq!(room.whole_tree(), before);
 }
 
+/// Whoever comes second is refused with a sentence, and of eight at once each has done all of its change or nothing.
+#[test]
+fn two_processes_at_once() {
+    let room = Room::new();
+    let busy =
+        "error: another process is changing the ESP `esp`\n\nhint: try again when it is done\n";
+    room.write("demo.cred", &demo());
+    let before = room.tree();
+    let lock = fs::File::open(room.path("esp")).unwrap();
+    lock.lock().unwrap();
+    for (verb, arguments) in [
+        ("place", vec![UKI, "demo.cred"]),
+        ("remove", vec![UKI, "demo.cred"]),
+        ("undo", vec![]),
+        ("gc", vec![]),
+    ] {
+        assert_failed(&room.esp(verb, &arguments), busy);
+    }
+    drop(lock);
+    assert_eq!(room.tree(), before);
+
+    let sets = (0..8).map(|number| [format!("a{number}.cred"), format!("b{number}.cred")]);
+    let started = sets.map(|set| {
+        for file in &set {
+            room.write(file, &credential(file.trim_end_matches(".cred"), b"x"));
+        }
+        let child = std::process::Command::new(env!("CARGO_BIN_EXE_ukikit"))
+            .current_dir(room.0.path())
+            .args(["esp", "place", "--esp=esp", UKI])
+            .args(&set)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        (child, set)
+    });
+    let started: Vec<_> = started.collect();
+    let mut placed = Vec::new();
+    for (child, set) in started {
+        let output = child.wait_with_output().unwrap();
+        if output.status.success() {
+            placed.extend(set);
+        } else {
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(said, busy);
+        }
+    }
+    assert!(!placed.is_empty(), "somebody comes first");
+    let beside = fs::read_dir(room.path("esp/EFI/Linux/vendor.efi.extra.d")).unwrap();
+    let mut beside: Vec<String> = beside
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    beside.sort();
+    placed.sort();
+    assert_eq!(beside, placed);
+}
+
 #[test]
 fn undo_by_force_is_a_change_of_its_own() {
     let room = Room::new();

@@ -337,7 +337,7 @@ impl Blocks for Logged {
         Ok(())
     }
 
-    fn lock(&self) -> io::Result<Box<dyn Any>> {
+    fn lock(&self) -> io::Result<Box<dyn Any + Send + Sync>> {
         Ok(Box::new(()))
     }
 }

@@ -9,7 +9,6 @@
 //! step can be made again, by whoever comes next, until the mark says that it is done. docs/esp.md has
 //! what a power cut leaves at each point.
 
-use std::any::Any;
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 
@@ -76,16 +75,6 @@ impl Esp {
             });
         }
         Ok(history)
-    }
-
-    /// Keeps other processes from changing the ESP.
-    fn lock(&self) -> Result<Box<dyn Any>, Error> {
-        self.volume().lock().map_err(|source| match source.kind() {
-            io::ErrorKind::WouldBlock => Error::Busy {
-                esp: self.root().into(),
-            },
-            _ => self.cannot_read("", source),
-        })
     }
 
     fn holds(&self, path: &str, content: &Content) -> Result<bool, Error> {

@@ -3,6 +3,7 @@
 //! Names are compared without regard to ASCII case, so that any directory behaves as the mounted FAT
 //! would. Symbolic links, which FAT does not have, are never followed below the root.
 
+use std::any::Any;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ pub struct Esp {
     volume: Arc<dyn Volume>,
     root: PathBuf,
     keep_free: u64,
+    /// As long as one of its clones is there.
+    lock: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// In bytes. Boot loaders and firmware write small files of their own.
@@ -69,6 +72,7 @@ impl Esp {
             volume: Arc::new(volume),
             root: name.into(),
             keep_free: KEEP_FREE,
+            lock: None,
         }
     }
 
@@ -77,6 +81,31 @@ impl Esp {
     pub fn keep_free(mut self, bytes: u64) -> Self {
         self.keep_free = bytes;
         self
+    }
+
+    /// The same, with every other process kept from changing it until this and its clones are gone: what is planned on it is
+    /// still true when it is applied.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] while another process is at work, and what the file system says.
+    pub fn locked(mut self) -> Result<Self, Error> {
+        self.lock = Some(self.lock()?);
+        Ok(self)
+    }
+
+    /// Keeps other processes from changing the ESP.
+    pub(crate) fn lock(&self) -> Result<Arc<dyn Any + Send + Sync>, Error> {
+        if let Some(lock) = &self.lock {
+            return Ok(Arc::clone(lock));
+        }
+        let lock = self.volume.lock().map_err(|source| match source.kind() {
+            io::ErrorKind::WouldBlock => Error::Busy {
+                esp: self.root().into(),
+            },
+            _ => self.cannot_read("", source),
+        })?;
+        Ok(Arc::from(lock))
     }
 
     /// Its root directory, or what it is called if it is not mounted.

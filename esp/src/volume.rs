@@ -90,7 +90,7 @@ pub trait Volume: fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// `WouldBlock` while another one has it.
-    fn lock(&self) -> io::Result<Box<dyn Any>>;
+    fn lock(&self) -> io::Result<Box<dyn Any + Send + Sync>>;
 }
 
 /// A file being written.

@@ -116,12 +116,13 @@ pub(crate) fn in_image(path: &Path, target: Option<&Target>) -> Result<Esp> {
     first.with_context(|| format!("`{}` has no EFI system partition", path.display()))
 }
 
-/// Finishes what was interrupted, or takes it back, and says so.
-pub(crate) fn recover(esp: &Esp, out: &mut Output) -> Result<()> {
+/// Keeps other processes away, finishes what was interrupted, or takes it back, and says so.
+pub(crate) fn locked(esp: Esp, out: &mut Output) -> Result<Esp> {
+    let esp = esp.locked().map_err(with_remedy)?;
     for recovered in esp.recover().map_err(with_remedy)? {
         out.note(format_args!("{}: {recovered}", esp.root().display()));
     }
-    Ok(())
+    Ok(esp)
 }
 
 /// The options of every verb that changes something.
@@ -141,15 +142,17 @@ pub(super) struct Changing {
 }
 
 impl Changing {
-    /// The partitions, with everything finished that was interrupted.
+    /// The partitions, locked, with everything finished that was interrupted.
     pub(super) fn open(&self, target: Option<&Target>, out: &mut Output) -> Result<Vec<Esp>> {
-        let all: Vec<Esp> = self.root.open(target)?;
-        let all = all.into_iter().map(|esp| esp.keep_free(self.keep_free));
-        let all: Vec<Esp> = all.collect();
-        for esp in all.iter().filter(|_| !self.dry_run) {
-            recover(esp, out)?;
-        }
-        Ok(all)
+        let all = self.root.open(target)?.into_iter().map(|esp| {
+            let esp = esp.keep_free(self.keep_free);
+            if self.dry_run {
+                Ok(esp)
+            } else {
+                locked(esp, out)
+            }
+        });
+        all.collect()
     }
 
     /// Makes the changes, planned for all partitions before the first is made.
@@ -161,7 +164,7 @@ impl Changing {
         }
         for (esp, changes) in planned {
             if !self.dry_run {
-                changes.apply(esp)?;
+                changes.apply(esp).map_err(with_remedy)?;
             }
             self.report(esp, changes, out)?;
         }
@@ -236,7 +239,7 @@ pub(super) fn with_remedy(error: Error) -> anyhow::Error {
     let hint = match &error {
         Error::Foreign { .. } | Error::ChangedSince { .. } => "--force does it all the same",
         Error::Interrupted { .. } => "the next change finishes it, and so does `ukikit esp gc`",
-        Error::Busy { .. } => "try again when it is done",
+        Error::Busy { .. } | Error::Outdated { .. } => "try again when it is done",
         _ => return error.into(),
     };
     with_hint(error, hint)

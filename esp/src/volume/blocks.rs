@@ -47,7 +47,7 @@ pub trait Blocks: fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// `WouldBlock` while another one has it.
-    fn lock(&self) -> io::Result<Box<dyn Any>>;
+    fn lock(&self) -> io::Result<Box<dyn Any + Send + Sync>>;
 }
 
 /// A part of a file, or of a block device.
@@ -117,7 +117,7 @@ impl Blocks for FilePart {
         self.file.sync_data()
     }
 
-    fn lock(&self) -> io::Result<Box<dyn Any>> {
+    fn lock(&self) -> io::Result<Box<dyn Any + Send + Sync>> {
         // A lock of its own: one that is cloned would be the same.
         let file = File::open(&self.path)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;

@@ -96,7 +96,7 @@ impl Volume for Directory {
         })
     }
 
-    fn lock(&self) -> io::Result<Box<dyn Any>> {
+    fn lock(&self) -> io::Result<Box<dyn Any + Send + Sync>> {
         let root = File::open(&self.root)?;
         rustix::fs::flock(&root, FlockOperation::NonBlockingLockExclusive)?;
         Ok(Box::new(root))

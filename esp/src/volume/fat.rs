@@ -401,7 +401,7 @@ impl Volume for Fat {
         })
     }
 
-    fn lock(&self) -> io::Result<Box<dyn Any>> {
+    fn lock(&self) -> io::Result<Box<dyn Any + Send + Sync>> {
         let lock = self.0.blocks.lock()?;
         Ok(Box::new(AtWork {
             fat: self.0.clone(),
@@ -415,7 +415,7 @@ impl Volume for Fat {
 struct AtWork {
     fat: Arc<Inner>,
     was_in_use: bool,
-    _lock: Box<dyn Any>,
+    _lock: Box<dyn Any + Send + Sync>,
 }
 
 impl Drop for AtWork {

@@ -130,7 +130,7 @@ impl Volume for Faulty {
         })
     }
 
-    fn lock(&self) -> io::Result<Box<dyn Any>> {
+    fn lock(&self) -> io::Result<Box<dyn Any + Send + Sync>> {
         self.next(false)?;
         self.inner.lock()
     }

@@ -280,7 +280,7 @@ impl Volume for Memory {
         })
     }
 
-    fn lock(&self) -> io::Result<Box<dyn Any>> {
+    fn lock(&self) -> io::Result<Box<dyn Any + Send + Sync>> {
         if std::mem::replace(&mut self.state().locked, true) {
             return Err(ErrorKind::WouldBlock.into());
         }

@@ -10,7 +10,7 @@ use ukikit::model::version_order;
 use ukikit::{Carried, NewUki};
 use ukikit_esp::{Esp, File, Kind, UkiPath};
 
-use super::{Root, recover};
+use super::{Root, locked};
 use crate::file;
 use crate::output::{Output, with_hint};
 use crate::system;
@@ -55,13 +55,14 @@ const EXTRAS: [&str; 3] = [".sysext.raw", ".confext.raw", ".cred"];
 
 impl Carry {
     pub(crate) fn run(self, out: &mut Output) -> Result<()> {
-        let esps = self.root.open(None)?;
-        let [esp] = &esps[..] else {
+        let mut esps = self.root.open(None)?;
+        let (Some(mut esp), true) = (esps.pop(), esps.is_empty()) else {
             bail!("companions are carried on one partition");
         };
         if !self.dry_run {
-            recover(esp, out)?;
+            esp = locked(esp, out)?;
         }
+        let esp = &esp;
         let shown = self.new.display();
         let uki = fs::read(&self.new).with_context(|| format!("cannot read `{shown}`"))?;
         let from = self.source(esp)?;

@@ -19,7 +19,7 @@ use ukikit_sysext::{Tree, initrd};
 use super::{SCHEMA, read_initrd};
 use crate::command::addon::signing::SecureBoot;
 use crate::command::addon::usable;
-use crate::command::esp::recover;
+use crate::command::esp::locked;
 use crate::command::ext::read_certificate;
 use crate::output::{Json, Output, with_hint};
 
@@ -67,9 +67,9 @@ impl Add {
             paths.iter().map(|path| read_certificate(path)).collect()
         };
         let (added, withdrawn) = (read(&self.certificates)?, read(&self.withdraw)?);
-        let esp = Esp::at(&self.esp)?;
+        let mut esp = Esp::at(&self.esp)?;
         if !self.dry_run {
-            recover(&esp, out)?;
+            esp = locked(esp, out)?;
         }
         let target = self.uki.clone().map_or(Target::Global, Target::Uki);
         let ukis = Neighbours::read(&esp, &target)?;

@@ -21,7 +21,7 @@ use ukikit_sysext::{Entry, Kind, Tree, initrd};
 use super::SCHEMA;
 use crate::command::addon::signing::SecureBoot;
 use crate::command::addon::{output, usable};
-use crate::command::esp::recover;
+use crate::command::esp::locked;
 use crate::command::ext::signing::private_key;
 use crate::file;
 use crate::output::{Json, Output};
@@ -73,9 +73,9 @@ impl Approve {
     pub(crate) fn run(self, out: &mut Output) -> Result<()> {
         let key = private_key(&self.private_key, self.passphrase_file.as_deref())?;
         let public = self.public_key(&key)?;
-        let esp = Esp::at(&self.esp)?;
+        let mut esp = Esp::at(&self.esp)?;
         if !self.dry_run {
-            recover(&esp, out)?;
+            esp = locked(esp, out)?;
         }
         let path = esp.uki(&self.uki)?;
         let bytes = esp.read_uki(&self.uki)?;

@@ -35,7 +35,7 @@ impl Blocks for Medium {
         Ok(())
     }
 
-    fn lock(&self) -> io::Result<Box<dyn Any>> {
+    fn lock(&self) -> io::Result<Box<dyn Any + Send + Sync>> {
         Ok(Box::new(()))
     }
 }
