@@ -67,6 +67,17 @@ struct Window {
 /// In bytes.
 const WINDOW: u64 = 32 * 1024;
 
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            first_free: 2,
+            free: None,
+            in_use: false,
+            written: false,
+        }
+    }
+}
+
 impl Fat {
     /// The file system on these blocks.
     ///
@@ -80,28 +91,33 @@ impl Fat {
             return Err(damaged("it is not a FAT file system"));
         }
         blocks.read_at(0, &mut boot)?;
-        let geometry = Geometry::parse(&boot, length)?;
-        let in_use = usize::try_from(geometry.in_use)
-            .ok()
-            .and_then(|at| boot.get(at));
-        let state = State {
-            first_free: 2,
-            free: None,
-            in_use: in_use.is_some_and(|byte| byte & 1 != 0),
-            written: false,
-        };
-        Ok(Self(Arc::new(Inner {
+        let inner = Inner {
+            geometry: Geometry::parse(&boot, length)?,
             blocks: Box::new(blocks),
-            geometry,
             window: Mutex::default(),
-            state: Mutex::new(state),
-        })))
+            state: Mutex::default(),
+        };
+        inner.forget()?;
+        Ok(Self(Arc::new(inner)))
     }
 }
 
 impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was remembered may be of before another process changed it.
+    fn forget(&self) -> io::Result<()> {
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        *window = Window::default();
+        let mut in_use = [0];
+        self.blocks.read_at(self.geometry.in_use, &mut in_use)?;
+        *self.state() = State {
+            in_use: in_use[0] & 1 != 0,
+            ..State::default()
+        };
+        Ok(())
     }
 
     /// Up to four bytes of the table.
@@ -403,6 +419,7 @@ impl Volume for Fat {
 
     fn lock(&self) -> io::Result<Box<dyn Any + Send + Sync>> {
         let lock = self.0.blocks.lock()?;
+        self.0.forget()?;
         Ok(Box::new(AtWork {
             fat: self.0.clone(),
             was_in_use: self.0.state().in_use,

@@ -175,6 +175,28 @@ fn everything_reads_back_and_goes_without_a_trace() {
     }
 }
 
+/// One process looks, another changes, then the first does: on what is there by then.
+#[test]
+fn what_others_changed_before_it_was_locked_is_seen() {
+    for medium in all() {
+        let (first, second) = (
+            Fat::open(medium.clone()).unwrap(),
+            Fat::open(medium).unwrap(),
+        );
+        let free = first.space().unwrap();
+        let lock = second.lock().unwrap();
+        write(&second, "theirs", &[1; 2000]).unwrap();
+        drop(lock);
+        let lock = first.lock().unwrap();
+        write(&first, "ours", &[2; 2000]).unwrap();
+        drop(lock);
+        let expected = [("ours", 2), ("theirs", 1)];
+        let expected = expected.map(|(name, byte)| (name.to_owned(), Some(vec![byte; 2000])));
+        assert_eq!(tree(&second), Tree::from(expected));
+        assert_eq!(free.free - first.space().unwrap().free, 8 * 512);
+    }
+}
+
 #[test]
 fn a_directory_grows_and_the_medium_fills() {
     for medium in all() {
