@@ -6,6 +6,7 @@ mod completions;
 pub(crate) mod cred;
 mod esp;
 mod examples;
+mod explain;
 mod ext;
 mod fleet;
 mod host;
@@ -73,6 +74,8 @@ enum Noun {
     Predict(Box<predict::Predict>),
     /// Lay extension images out for systemd-sysupdate, on any web server
     Publish(publish::Publish),
+    /// What a boot made of the companions, and why it was not what was to be expected
+    Explain(Box<explain::Explain>),
     /// Unified kernel images: inspect
     #[command(subcommand)]
     Uki(uki::Verb),
@@ -112,6 +115,7 @@ impl Ukikit {
             Noun::Check(verb) => verb.run(out),
             Noun::Predict(verb) => verb.run(out),
             Noun::Publish(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
+            Noun::Explain(verb) => verb.run(out),
             Noun::Recipe(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
             Noun::Uki(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
             Noun::Completions(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),

@@ -66,6 +66,15 @@ pub(crate) fn boot_facts() -> BootFacts {
     }
 }
 
+/// The UKI that was started, as its stub left it: a path on its partition. `None` when none was.
+pub(crate) fn stub_image() -> Option<String> {
+    let variable = fs::read(STUB_IMAGE).ok()?;
+    let (units, _) = variable.get(4..)?.as_chunks::<2>();
+    let units: Vec<u16> = units.iter().map(|&unit| u16::from_le_bytes(unit)).collect();
+    let path = String::from_utf16_lossy(&units).replace('\\', "/");
+    Some(path.trim_matches(['/', '\0']).to_owned())
+}
+
 /// Whether the kernel drives a TPM that this process may use.
 pub(crate) fn has_tpm_driver() -> bool {
     fs::read_dir("/sys/class/tpmrm").is_ok_and(|mut devices| devices.next().is_some())
@@ -83,6 +92,9 @@ pub(crate) fn is_temporary(directory: &Path) -> bool {
 
 const SECURE_BOOT: &str =
     "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
+/// What systemd-stub leaves, behind four bytes of attributes in UTF-16.
+const STUB_IMAGE: &str =
+    "/sys/firmware/efi/efivars/StubImageIdentifier-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 /// What systemd-boot leaves of the TPM's active banks.
 const ACTIVE_BANKS: &str =
     "/sys/firmware/efi/efivars/LoaderTpm2ActivePcrBanks-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";

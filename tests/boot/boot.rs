@@ -85,6 +85,7 @@ fn boots_with_companions_we_made() {
     let report = scene.boot();
     let names = FORMS.map(|(name, _)| name);
     assert_companions_took_effect(&report, &[&["feature"], &names[..]].concat());
+    scene.assert_explained(&report, 7);
     for name in names {
         assert_eq!(
             report.fact(&format!("result/{name}")),
@@ -390,6 +391,36 @@ impl<'a> Scene<'a> {
             "timeout 0\ndefault other.conf\n",
         )
         .unwrap();
+    }
+
+    /// What the boot left behind tells of as many companions, and of each what was to be expected.
+    fn assert_explained(&self, report: &Report, companions: usize) {
+        let room = TempDir::new().unwrap();
+        let imported = room.path().join("imported");
+        fs::create_dir(&imported).unwrap();
+        let names = report
+            .facts
+            .keys()
+            .filter_map(|name| name.strip_prefix("encrypted/"));
+        names.for_each(|name| fs::write(imported.join(name), "").unwrap());
+        let mut explain = ukikit();
+        explain
+            .args(["explain", "--uki=EFI/Linux/vendor.efi", "--esp"])
+            .arg(self.esp());
+        explain.arg("--imported").arg(&imported);
+        for fact in ["eventlog", "journal"] {
+            let file = room.path().join(fact);
+            fs::write(&file, &report.facts[fact]).unwrap();
+            explain.arg(format!("--{fact}={}", file.display()));
+        }
+        let told = text(&succeed("explain", explain.output().unwrap()));
+        let sum = format!("{companions} companions, 0 otherwise than expected\n");
+        assert!(told.ends_with(&sum), "{told}");
+        assert_eq!(
+            told.matches(", as at that boot\n").count(),
+            companions,
+            "{told}"
+        );
     }
 
     fn machine(&self) -> Machine {

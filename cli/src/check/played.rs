@@ -8,7 +8,7 @@ use ukikit_esp::{AddonVerdict, Archive, ArchiveKind, Bank, Hash};
 use ukikit_sysext::ImageClass;
 
 use super::Subject;
-use crate::model::{Delivered, Extension, Import, Model, Outcome};
+use crate::model::Model;
 
 /// One boot.
 #[derive(Debug, Serialize)]
@@ -148,40 +148,16 @@ impl fmt::Display for Played {
             writeln!(
                 f,
                 "  credential    {}: {}",
-                credential.file.path,
-                import(credential)
+                credential.file.path, credential.import
             )?;
         }
         for extension in &self.model.extensions {
             writeln!(
                 f,
                 "  extension     {}: {}",
-                extension.file.path,
-                outcome(extension)
+                extension.file.path, extension.outcome
             )?;
         }
         Ok(())
-    }
-}
-
-fn import(credential: &Delivered) -> String {
-    match &credential.import {
-        Import::Taken => "imported".to_owned(),
-        Import::Suffix => "ignored, its suffix is not .cred in lower case".to_owned(),
-        Import::TooLarge => "ignored, it has more than 1 MiB".to_owned(),
-        Import::BudgetSpent => "ignored, all together have more than 1 MiB".to_owned(),
-        Import::Hidden { by } => format!("hidden by {by}"),
-        Import::Name => "ignored, no credential has such a name".to_owned(),
-    }
-}
-
-fn outcome(extension: &Extension) -> String {
-    match &extension.outcome {
-        Outcome::Merged => "merged".to_owned(),
-        Outcome::PassedOver => "ignored, its suffix is not .raw in lower case".to_owned(),
-        Outcome::Hidden(by) => format!("hidden by {by}"),
-        Outcome::Skipped => "skipped, it does not fit".to_owned(),
-        Outcome::Refused => "refused, and so nothing is merged".to_owned(),
-        Outcome::DraggedDown(by) => format!("not merged, as {by} is refused"),
     }
 }

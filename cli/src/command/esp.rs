@@ -1,7 +1,7 @@
 //! `ukikit esp`: its verbs, and the options that say where.
 
 mod carry;
-mod discover;
+pub(super) mod discover;
 mod export;
 mod gc;
 mod list;

@@ -403,6 +403,16 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "explain",
+        &[
+            ("What this boot made of the companions", "ukikit explain"),
+            (
+                "The same of a boot elsewhere",
+                "ukikit explain --esp=esp --uki=EFI/Linux/vendor.efi --eventlog=eventlog --journal=journal.json",
+            ),
+        ],
+    ),
+    (
         "uki inspect",
         &[(
             "What its initrd is, whom it trusts, what it lacks",

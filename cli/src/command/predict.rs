@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use serde::Serialize;
 use ukikit::PlannedBoot;
 use ukikit::predict::{
@@ -20,6 +20,7 @@ use crate::file;
 use crate::output::{Json, Output};
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("started").required(true).multiple(true).args(["uki", "entry"])))]
 pub(crate) struct Predict {
     #[command(flatten)]
     root: OneRoot,
@@ -70,7 +71,7 @@ pub(crate) struct Predict {
 #[derive(Debug, Args)]
 pub(crate) struct Started {
     /// The UKI at this path on the ESP, with or without its boot counter; it need not be there yet
-    #[arg(long, value_name = "PATH", required_unless_present = "entry")]
+    #[arg(long, value_name = "PATH")]
     uki: Option<UkiPath>,
     /// The boot entry, of type #1, that starts it: a path on the ESP, or a file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["profile", "cmdline", "extra"])]
@@ -93,6 +94,24 @@ pub(crate) struct Started {
 }
 
 impl Started {
+    /// Whether it says what is started; the options take it for granted.
+    pub(crate) fn is_named(&self) -> bool {
+        self.uki.is_some() || self.entry.is_some()
+    }
+
+    /// The UKI it names.
+    pub(crate) fn target(&self) -> Option<Target> {
+        self.uki.clone().map(Target::Uki)
+    }
+
+    /// The same of this UKI.
+    pub(crate) fn of(self, uki: UkiPath) -> Self {
+        Self {
+            uki: Some(uki),
+            ..self
+        }
+    }
+
     /// Reads everything that takes part.
     pub(crate) fn read(self, esp: &Esp) -> Result<PlannedBoot> {
         let (uki, extras, mut start) = match &self.entry {

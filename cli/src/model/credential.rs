@@ -1,5 +1,7 @@
 //! What PID 1 imports from the ESP (systemd's `import-creds.c`), and what shows of it without a key.
 
+use std::fmt;
+
 use serde::{Serialize, Serializer};
 use ukikit_creds::{Encoding, EncryptedCredential};
 use ukikit_esp::File;
@@ -43,6 +45,19 @@ pub enum Import {
     },
     /// No credential can have that name.
     Name,
+}
+
+impl fmt::Display for Import {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Taken => "imported",
+            Self::Suffix => "ignored, its suffix is not .cred in lower case",
+            Self::TooLarge => "ignored, it has more than 1 MiB",
+            Self::BudgetSpent => "ignored, all together have more than 1 MiB",
+            Self::Hidden { by } => return write!(f, "hidden by {by}"),
+            Self::Name => "ignored, no credential has such a name",
+        })
+    }
 }
 
 /// What a file is.

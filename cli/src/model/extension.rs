@@ -1,6 +1,7 @@
 //! Which extensions systemd merges in the initrd (systemd's `sysext.c`): the first of a name counts, what does
 //! not fit is skipped, and one that cannot be used keeps all of them out.
 
+use std::fmt;
 use std::io::Cursor;
 use std::sync::Arc;
 
@@ -54,6 +55,19 @@ pub enum Outcome {
     Refused,
     /// It could be merged, but the one at this path cannot be used.
     DraggedDown(String),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Merged => "merged",
+            Self::PassedOver => "ignored, its suffix is not .raw in lower case",
+            Self::Hidden(by) => return write!(f, "hidden by {by}"),
+            Self::Skipped => "skipped, it does not fit",
+            Self::Refused => "refused, and so nothing is merged",
+            Self::DraggedDown(by) => return write!(f, "not merged, as {by} is refused"),
+        })
+    }
 }
 
 impl Serialize for Outcome {

@@ -14,7 +14,7 @@ use crate::system;
 const PLACES: [&str; 3] = ["/efi", "/boot", "/boot/efi"];
 
 /// The partition the target is on.
-pub(super) fn esp(target: Option<&Target>) -> Result<Esp> {
+pub(in crate::command) fn esp(target: Option<&Target>) -> Result<Esp> {
     let told = ["SYSTEMD_ESP_PATH", "SYSTEMD_XBOOTLDR_PATH"]
         .into_iter()
         .filter_map(system::environment)
