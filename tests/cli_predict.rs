@@ -385,7 +385,7 @@ fn a_planned_change_is_measured_as_if_it_were_made() {
     assert_eq!(json_of(&[&esp, uki]), before);
 
     let own = room.path().join("EFI/Linux/a.efi.extra.d");
-    fs::remove_file(own.join("one.byte.cred")).unwrap();
+    fs::remove_file(own.join("one.cred")).unwrap();
     for name in ["two.cred", "f.sysext.raw"] {
         fs::copy(room.path().join("new").join(name), own.join(name)).unwrap();
     }
