@@ -182,10 +182,7 @@ fn a_second_run_changes_nothing_and_undo_takes_all_back() {
     assert_eq!(actions(&apply(&scene, &[])), all("keep"));
     assert_eq!(companions(&scene), before);
 
-    let mut undo = ukikit();
-    undo.current_dir(scene.path(""))
-        .args(["esp", "undo", "--esp=esp"]);
-    done(&undo.output().unwrap());
+    undo(&scene);
     assert_eq!(companions(&scene), BTreeMap::new());
 }
 
@@ -218,6 +215,143 @@ fn only_what_changed_is_sealed_anew() {
         assert_eq!(before[name] == *content, name != "web.key.cred", "{name}");
     }
     assert!(!after.contains_key("system.hostname.cred"));
+}
+
+/// The files of the ESP below a directory, without what the engine keeps for itself.
+fn files_below(scene: &Scene, directory: &str) -> Vec<String> {
+    let top = scene.path("esp").join(directory);
+    let mut found = Vec::new();
+    let mut left = vec![top.clone()];
+    while let Some(at) = left.pop() {
+        for entry in fs::read_dir(at).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("loader/ukikit") {
+                left.push(path);
+            } else if path.is_file() {
+                found.push(path.strip_prefix(&top).unwrap().display().to_string());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn loader(scene: &Scene, version: &str) {
+    let file = format!("MZ #### LoaderInfo: systemd-boot {version} ####");
+    scene.write("EFI/BOOT/BOOTX64.EFI", file);
+}
+
+/// What is new and what it replaces lie apart, each with its entry; what stays the same is where it was.
+#[test]
+fn a_set_on_trial_has_an_entry_of_its_own() {
+    let scene = room(&["network", "nbd"]);
+    loader(&scene, "262.1-1");
+    done(&apply(&scene, &[]));
+    let before = (companions(&scene), files_below(&scene, ""));
+    let keep = NAMES.map(|name| ("keep".to_owned(), name.to_owned()));
+    assert_eq!(actions(&apply(&scene, &["--tries=3"])), keep);
+    fs::write(scene.path("key"), "another key").unwrap();
+    let host = HOST.replace("hostname = \"web1\"\n", "");
+    fs::write(scene.path("HOST.toml"), host).unwrap();
+
+    done(&apply(&scene, &["--tries=3"]));
+    let (tried, kept) = (
+        "EFI/Linux/vendor.efi.tried.d",
+        "EFI/Linux/vendor.efi.kept.d",
+    );
+    assert_eq!(
+        files_below(&scene, tried),
+        [
+            "systemd.unit-dropin.emergency.service~tries.cred",
+            "web.key.cred"
+        ]
+    );
+    assert_eq!(
+        files_below(&scene, kept),
+        ["system.hostname.cred", "web.key.cred"]
+    );
+    let read = |path: &str| fs::read_to_string(scene.path("esp").join(path)).unwrap();
+    assert_eq!(
+        read("loader/entries/vendor.efi-tried+3.conf"),
+        "title vendor.efi, on trial\nsort-key vendor\nversion 1\nuki /EFI/Linux/vendor.efi\n\
+         extra /EFI/Linux/vendor.efi.tried.d/web.key.cred\n\
+         extra /EFI/Linux/vendor.efi.tried.d/systemd.unit-dropin.emergency.service~tries.cred\n"
+    );
+    assert_eq!(
+        read("loader/entries/vendor.efi-kept.conf"),
+        "title vendor.efi, as before\nsort-key vendor\nversion 1\nuki /EFI/Linux/vendor.efi\n\
+         extra /EFI/Linux/vendor.efi.kept.d/web.key.cred\n\
+         extra /EFI/Linux/vendor.efi.kept.d/system.hostname.cred\n"
+    );
+    let shared = companions(&scene);
+    let mut expected = before.0.clone();
+    expected.retain(|name, _| !["system.hostname.cred", "web.key.cred"].contains(&&**name));
+    assert_eq!(shared, expected);
+    assert_eq!(
+        fs::read(scene.path("esp").join(kept).join("web.key.cred")).unwrap(),
+        before.0["web.key.cred"]
+    );
+    assert_eq!(
+        refused(&apply(&scene, &["--tries=3"])),
+        "error: no set of companions can be tried over `EFI/Linux/vendor.efi`: one is on trial already\n\n\
+         hint: `ukikit host apply` without --tries= makes it stay, `ukikit esp undo` takes it back\n"
+    );
+
+    // The boot loader has counted, and none of the boots was good.
+    let entries = scene.path("esp/loader/entries");
+    let rename = |from: &str, to: &str| fs::rename(entries.join(from), entries.join(to)).unwrap();
+    rename("vendor.efi-tried+3.conf", "vendor.efi-tried+0-3.conf");
+    undo(&scene);
+    assert_eq!((companions(&scene), files_below(&scene, "")), before);
+
+    // Once more, and this time one was: it stays.
+    fs::write(scene.path("HOST.toml"), HOST).unwrap();
+    done(&apply(&scene, &["--tries=3"]));
+    let mut expected = before.0;
+    for name in files_below(&scene, tried) {
+        if !name.ends_with("~tries.cred") {
+            let new = fs::read(scene.path("esp").join(tried).join(&name)).unwrap();
+            assert_ne!(expected.insert(name, new), None);
+        }
+    }
+    rename("vendor.efi-tried+3.conf", "vendor.efi-tried.conf");
+    done(&apply(&scene, &[]));
+    assert_eq!(companions(&scene), expected);
+    assert_eq!(files_below(&scene, ""), before.1);
+}
+
+#[test]
+fn where_a_set_cannot_be_tried_that_is_said_before() {
+    let scene = room(&["network", "nbd"]);
+    done(&apply(&scene, &[]));
+    fs::write(scene.path("key"), "another key").unwrap();
+    let before = files_below(&scene, "");
+    let cannot = "error: no set of companions can be tried over `EFI/Linux/vendor.efi`: ";
+    let said = |expected: &str| {
+        let said = refused(&apply(&scene, &["--tries=3"]));
+        assert_eq!(said, format!("{cannot}{expected}\n"));
+    };
+    said("there is no systemd-boot beside it");
+    loader(&scene, "257.9-1");
+    said("`EFI/BOOT/BOOTX64.EFI` is systemd-boot 257, and entries with `extra` lines take 261");
+    loader(&scene, "261");
+    scene.write("loader/loader.conf", "timeout 3\ndefault vendor.efi\n");
+    said("loader/loader.conf starts something else: `default vendor.efi`");
+    fs::remove_file(scene.path("esp/loader/loader.conf")).unwrap();
+    fs::remove_file(scene.path("esp/EFI/BOOT/BOOTX64.EFI")).unwrap();
+    assert_eq!(files_below(&scene, ""), before);
+    assert_eq!(
+        apply(&scene, &["--tries=0"]).status.code(),
+        Some(2),
+        "none is no trial"
+    );
+}
+
+fn undo(scene: &Scene) {
+    let mut undo = ukikit();
+    undo.current_dir(scene.path(""))
+        .args(["esp", "undo", "--esp=esp"]);
+    done(&undo.output().unwrap());
 }
 
 #[test]

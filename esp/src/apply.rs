@@ -17,6 +17,7 @@ use crate::digest::Content;
 use crate::esp::{join, parent};
 use crate::history::{self, History, Phase, Recorded, discard, sync};
 use crate::journal::{Journal, Step};
+use crate::trial::is_set;
 use crate::volume::NodeKind;
 use crate::{Error, Esp, Kind};
 
@@ -339,9 +340,9 @@ impl Work<'_> {
         self.by_rank(steps, |number, step| match (&step.before, &step.after) {
             (Some(before), _) => self.restored(number, step, before),
             (None, Some(after)) => {
-                let whole = self.esp.holds(&step.path, after)?;
-                if whole || self.is_empty_file(&step.path)? {
-                    self.remove(&step.path)?;
+                let path = self.esp.as_counted(&step.path)?;
+                if self.esp.holds(&path, after)? || self.is_empty_file(&path)? {
+                    self.remove(&path)?;
                 }
                 Ok(())
             }
@@ -398,7 +399,7 @@ impl Work<'_> {
 fn is_for_companions(directory: &str) -> bool {
     let directory = directory.to_ascii_lowercase();
     let global = [Kind::Credential, Kind::Extension, Kind::Addon].map(Kind::global_directory);
-    directory.ends_with(".extra.d") || global.contains(&&*directory)
+    directory.ends_with(".extra.d") || is_set(&directory) || global.contains(&&*directory)
 }
 
 fn make_directory(esp: &Esp, path: &str) -> Result<(), Error> {
@@ -471,7 +472,7 @@ impl Esp {
         let (number, change) = history.last_done().ok_or_else(nothing)?;
         let steps = &change.journal.steps;
         for (step, position) in steps.iter().zip(0_usize..) {
-            if self.content(&step.path)? != step.after {
+            if self.content(&self.as_counted(&step.path)?)? != step.after {
                 return Err(Error::ChangedSince {
                     path: self.shown(&step.path),
                 });
@@ -509,7 +510,7 @@ impl Esp {
     }
 
     fn undoing(&self, step: &Step, old: &str) -> Result<Change, Error> {
-        let path = step.path.clone();
+        let path = self.as_counted(&step.path)?;
         let there = self.content(&path)?;
         let Some(before) = &step.before else {
             return Ok(match there {

@@ -55,7 +55,7 @@ impl LoaderEntry {
 }
 
 /// A line without the blanks around key and value and without quotes around the value.
-fn key_and_value(line: &str) -> Option<(&str, &str)> {
+pub(crate) fn key_and_value(line: &str) -> Option<(&str, &str)> {
     const BLANKS: [char; 2] = [' ', '\t'];
     let line = line.trim_matches(BLANKS);
     if line.starts_with('#') {

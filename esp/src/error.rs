@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::Architecture;
 use crate::companion::NameRule;
 use crate::target::PathRule;
+use crate::trial::NoTrial;
 
 /// A file that is not what it should be, with the place where that shows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -256,6 +257,14 @@ pub enum Error {
     ReadBack {
         /// Where it lies.
         path: PathBuf,
+    },
+    /// A set of companions cannot be tried.
+    #[error("no set of companions can be tried over `{uki}`: {why}")]
+    Trial {
+        /// The path of the UKI.
+        uki: String,
+        /// What is in the way.
+        why: NoTrial,
     },
     /// No change is recorded.
     #[error("there is no change to undo on the ESP `{esp}`")]

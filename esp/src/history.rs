@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 
 use crate::esp::{join, parent};
 use crate::journal::{Journal, Ledger, Owned};
+use crate::target::without_entry_counter;
 use crate::volume::{Node, NodeKind};
 use crate::{Error, Esp};
 
@@ -211,14 +212,31 @@ impl std::fmt::Display for Owner {
 
 /// Who has put the file there, which is looked at if ukikit has one of that path.
 pub(crate) fn owner(esp: &Esp, owned: &Ledger, path: &str) -> Result<Owner, Error> {
-    let Some(Owned { content, .. }) = owned.get(path) else {
+    let Some(Owned { content, .. }) = key_of(owned, path).and_then(|key| owned.get(key)) else {
         return Ok(Owner::Other);
     };
-    Ok(if esp.content(path)?.as_ref() == Some(content) {
+    let path = esp.as_counted(path)?;
+    Ok(if esp.content(&path)?.as_ref() == Some(content) {
         Owner::Ukikit
     } else {
         Owner::Changed
     })
+}
+
+/// The path under which a file is in the ledger: the boot loader counts in the names of entries.
+pub(crate) fn key_of<'a>(owned: &'a Ledger, path: &str) -> Option<&'a str> {
+    if let Some((key, _)) = owned.get_key_value(path) {
+        return Some(key);
+    }
+    let mut keys = owned.keys().filter(|_| is_counted(path));
+    let name = without_entry_counter(path);
+    let key = keys.find(|key| without_entry_counter(key) == name)?;
+    is_counted(key).then_some(key)
+}
+
+/// Whether it is a boot entry.
+pub(crate) fn is_counted(path: &str) -> bool {
+    parent(path).eq_ignore_ascii_case("loader/entries")
 }
 
 /// Removes what a change has left, the journal first: from then on it is a draft, to be removed.

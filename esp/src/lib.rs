@@ -44,6 +44,7 @@ mod pe;
 mod plan;
 mod scan;
 mod target;
+mod trial;
 mod uki;
 pub mod volume;
 
@@ -66,4 +67,5 @@ pub use measure::{Bank, Hash};
 pub use pe::{Architecture, Pe};
 pub use plan::Placing;
 pub use target::{PathRule, Target, UkiPath};
+pub use trial::{NoTrial, Trial};
 pub use uki::Uki;

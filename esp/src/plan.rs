@@ -7,6 +7,7 @@ use crate::digest::Content;
 use crate::esp::{alike, join, parent};
 use crate::history::{self, History, Owner};
 use crate::journal::{Ledger, Owned};
+use crate::target::without_entry_counter;
 use crate::volume::NodeKind;
 use crate::{Companion, Error, Esp, File, Kind, NameRule, Target, UkiPath};
 
@@ -205,7 +206,9 @@ impl Esp {
         let path = join(&directory, &existing);
         let before = self.content_of_file(&path)?;
         self.refuse_foreign(history, &path, force)?;
-        owned.remove(&path);
+        if let Some(key) = history::key_of(owned, &path).map(str::to_owned) {
+            owned.remove(&key);
+        }
         Ok(Change::remove(path, before))
     }
 
@@ -265,7 +268,21 @@ impl Esp {
             return Ok((directory, None));
         }
         let nodes = self.nodes(&directory)?;
-        Ok((directory, alike(&nodes, name).map(|node| node.name.clone())))
+        let found = alike(&nodes, name).or_else(|| {
+            let mut counted = nodes.iter().filter(|_| history::is_counted(path));
+            let name = without_entry_counter(name);
+            counted.find(|node| without_entry_counter(&node.name).eq_ignore_ascii_case(&name))
+        });
+        Ok((directory, found.map(|node| node.name.clone())))
+    }
+
+    /// The path of a boot entry as the boot loader has counted it; any other, and one that is not there, as it is.
+    pub(crate) fn as_counted(&self, path: &str) -> Result<String, Error> {
+        if !history::is_counted(path) {
+            return Ok(path.to_owned());
+        }
+        let (directory, found) = self.look_up(path)?;
+        Ok(found.map_or_else(|| path.to_owned(), |name| join(&directory, &name)))
     }
 }
 

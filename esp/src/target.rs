@@ -107,6 +107,11 @@ impl fmt::Display for UkiPath {
     }
 }
 
+/// The file name of a boot entry without the counter in front of its suffix.
+pub(crate) fn without_entry_counter(name: &str) -> String {
+    strip_counter(name, name.rfind('+')).unwrap_or_else(|| name.to_owned())
+}
+
 /// The text without `+LEFT` or `+LEFT-DONE` at `plus`, if that is a counter.
 fn strip_counter(text: &str, plus: Option<usize>) -> Option<String> {
     let (head, tail) = text.split_at_checked(plus?)?;

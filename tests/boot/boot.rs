@@ -15,6 +15,7 @@ mod measured;
 mod report;
 mod rules;
 mod secure;
+mod trial;
 
 use std::fs;
 use std::path::{Path, PathBuf};

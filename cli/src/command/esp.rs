@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use ukikit_esp::{Changes, Error, Esp, Target, UkiPath};
+use ukikit_esp::{Changes, Error, Esp, NoTrial, Target, UkiPath};
 
 use crate::output::{Json, Output, with_hint};
 
@@ -239,6 +239,10 @@ pub(super) fn with_remedy(error: Error) -> anyhow::Error {
     let hint = match &error {
         Error::Foreign { .. } | Error::ChangedSince { .. } => "--force does it all the same",
         Error::Interrupted { .. } => "the next change finishes it, and so does `ukikit esp gc`",
+        Error::Trial {
+            why: NoTrial::OnTrial,
+            ..
+        } => "`ukikit host apply` without --tries= makes it stay, `ukikit esp undo` takes it back",
         Error::Busy { .. } | Error::Outdated { .. } => "try again when it is done",
         _ => return error.into(),
     };

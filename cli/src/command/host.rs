@@ -124,8 +124,8 @@ impl Host {
         self.secrets.values(directory(&self.file))
     }
 
-    /// What will be made on `esp`.
-    fn plan(&self, esp: &Esp) -> Result<Plan> {
+    /// What will be made on `esp`, perhaps as a set on trial.
+    fn plan(&self, esp: &Esp, on_trial: bool) -> Result<Plan> {
         let host = self.secrets.host_file(&self.file)?;
         let identity = self.identity()?;
         let images = self.extension.iter().map(|path| Companion::read(path));
@@ -136,6 +136,7 @@ impl Host {
             identity_name: self.identity.as_deref().unwrap_or(Path::new("the TPM")),
             images: images.collect::<Result<_, _>>()?,
             now: Timestamp::from_micros(system::now_micros()),
+            on_trial,
         };
         Plan::new(&host, &self.file, destination)
     }

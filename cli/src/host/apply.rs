@@ -3,10 +3,11 @@
 use anyhow::{Context, Result, ensure};
 use rand_core::CryptoRng;
 use ukikit_creds::Secret;
-use ukikit_esp::{Changes, Esp, File, Placing};
+use ukikit_esp::{Changes, Esp, File, Placing, Trial};
 
 use super::plan::{Plan, Planned};
 use super::source::Sources;
+use super::wanted::GIVE_UP;
 use crate::check::Findings;
 use crate::fleet::{FingerprintKey, SealedCredential, sealed};
 
@@ -27,6 +28,8 @@ pub struct Apply<'a> {
     pub known: &'a [SealedCredential],
     /// Also over files that ukikit has not placed.
     pub force: bool,
+    /// How many boots what is new has to come up in before the set of before is started again; `None`: it takes its place.
+    pub tries: Option<u32>,
 }
 
 /// What is to be done, nothing of it done.
@@ -74,12 +77,69 @@ impl Apply<'_> {
         let findings = self.findings(&files, &gone)?;
         let mut how = Placing::new();
         how.force = self.force;
+        let (files, gone) = match self.tries {
+            Some(tries) => {
+                how.needed_by = vec![self.plan.uki().clone()];
+                self.on_trial(tries, files, &gone)?
+            }
+            None => (files, self.settled(gone)?),
+        };
         let changes = self.esp.exchange(files, &gone, &how)?;
         Ok(Applied {
             changes,
             record,
             findings,
         })
+    }
+
+    /// What is new, and what it replaces, each in a set of its own with a boot entry.
+    fn on_trial(
+        &self,
+        tries: u32,
+        files: Vec<File>,
+        gone: &[String],
+    ) -> Result<(Vec<File>, Vec<String>)> {
+        let trial = self.esp.new_trial(self.plan.uki())?;
+        let beside = self.esp.files(&self.plan.uki().companions())?;
+        let standing = |path: &str| {
+            let mut beside = beside.iter();
+            beside.find(|file| file.path.eq_ignore_ascii_case(path))
+        };
+        let is_there =
+            |file: &File| standing(&file.path).is_some_and(|there| there.content == file.content);
+        let (shared, new): (Vec<File>, Vec<File>) = files.into_iter().partition(is_there);
+        let replaced = new.iter().map(|file| file.path.as_str());
+        let replaced: Vec<&File> = replaced
+            .chain(gone.iter().map(String::as_str))
+            .filter_map(standing)
+            .collect();
+        let gives_up = format!("{GIVE_UP}.cred");
+        if new.iter().all(|file| file.name() == gives_up) && replaced.is_empty() {
+            return Ok((shared, Vec::new()));
+        }
+        let kept = replaced
+            .iter()
+            .map(|file| File::new(trial.kept(file.name()), file.content.clone()));
+        let kept: Vec<File> = kept.collect();
+        let tried = new
+            .iter()
+            .map(|file| File::new(trial.tried(file.name()), file.content.clone()));
+        let tried: Vec<File> = tried.collect();
+        let entries = trial.entries(tries, &tried, &kept);
+        let taken = replaced.iter().map(|file| file.path.clone()).collect();
+        let files = shared.into_iter().chain(tried).chain(kept).chain(entries);
+        Ok((files.collect(), taken))
+    }
+
+    /// With a trial there is, which is over, and without what lies elsewhere on its account.
+    fn settled(&self, mut gone: Vec<String>) -> Result<Vec<String>> {
+        let beside = self.esp.files(&self.plan.uki().companions())?;
+        gone.retain(|path| {
+            let mut beside = beside.iter();
+            beside.any(|file| file.path.eq_ignore_ascii_case(path))
+        });
+        gone.extend(self.esp.trial(self.plan.uki())?);
+        Ok(gone)
     }
 
     /// What the record has of other UKIs stays there.
@@ -111,11 +171,14 @@ impl Apply<'_> {
         let now = self.plan.now();
         let known = self.known.iter().find(|known| known.path == job.path);
         let known = known.filter(|known| job.is_as(known, now) && known.fingerprint == fingerprint);
-        if let Some(known) = known
-            && let Ok(standing) = self.esp.read(&job.path)
-            && known.is(&standing)
-        {
-            return Ok((File::new(job.path.clone(), standing), known.clone()));
+        let on_trial = format!("{}/{}.cred", Trial::directory(self.plan.uki()), job.name);
+        for path in [&job.path, &on_trial] {
+            if let Some(known) = known
+                && let Ok(standing) = self.esp.read(path)
+                && known.is(&standing)
+            {
+                return Ok((File::new(job.path.clone(), standing), known.clone()));
+            }
         }
         let file = job.seal(&value, now, rng)?;
         let sealed = sealed(job, &file, fingerprint, now);

@@ -40,6 +40,8 @@ pub struct Destination<'a> {
     pub images: Vec<Companion>,
     /// The time embedded in the credentials.
     pub now: Timestamp,
+    /// Whether it is placed as a set on trial, which has to give up by itself where somebody would be asked what to do.
+    pub on_trial: bool,
 }
 
 /// What will be made.
@@ -80,6 +82,7 @@ impl Plan {
             identity_name,
             images,
             now,
+            on_trial,
         } = destination;
         let boot = PlannedBoot::read(esp, uki.clone(), &[], Start::default())?;
         let bytes = boot.uki.as_deref();
@@ -88,7 +91,15 @@ impl Plan {
         let base = Base::of_uki(bytes).with_context(|| format!("cannot use `{uki}`"))?;
         let systemd = systemd(&base).or(identity.systemd_version);
         let target = Target::Uki(uki);
-        let wanted = file.wanted()?;
+        let mut wanted = file.wanted()?;
+        if on_trial {
+            ensure!(
+                systemd.is_none_or(|systemd| systemd >= 256),
+                "no set can be tried over `{}`: its systemd takes no drop-in that would end a boot which fails, 256 does",
+                boot.uki_path
+            );
+            wanted.give_up()?;
+        }
 
         let mut host = host(host_file, identity_name, &target, systemd);
         let values = file.seal.tpm2_pcr_values.as_ref();
@@ -157,6 +168,11 @@ impl Plan {
                 .put(&self.target, &name.to_string(), image.content().to_vec())?;
         }
         Ok(())
+    }
+
+    /// The UKI that is started.
+    pub(crate) fn uki(&self) -> &UkiPath {
+        &self.boot.uki_path
     }
 
     /// Who brings each recipe.

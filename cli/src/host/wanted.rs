@@ -30,6 +30,9 @@ pub struct Wanted {
     pub recipes: BTreeMap<String, Vec<String>>,
 }
 
+/// What ends a boot on trial that fails.
+pub(crate) const GIVE_UP: &str = "systemd.unit-dropin.emergency.service~tries";
+
 /// One credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -230,6 +233,12 @@ impl Wanted {
             self.recipe("recovery", table);
         }
         Ok(())
+    }
+
+    /// A boot that ends in the emergency shell is over: the next try.
+    pub(crate) fn give_up(&mut self) -> Result<()> {
+        let drop_in = "[Service]\nExecStartPre=/bin/systemctl --force reboot\n";
+        self.public(GIVE_UP, "--tries=", drop_in.to_owned())
     }
 
     /// What the host file has as it is.

@@ -537,6 +537,33 @@ fn undoes_over_what_others_have_changed() {
     assert_eq!(fs::read(beside.join("k.cred")).unwrap(), b"theirs");
 }
 
+/// systemd-boot renames the entry at each try, systemd-bless-boot when it went well.
+#[test]
+fn a_boot_entry_is_the_same_however_it_was_counted() {
+    let entry =
+        |name: &str| crate::File::new(format!("loader/entries/{name}"), b"uki /a.efi".to_vec());
+    for counted in ["x+2-1.conf", "x+0-3.conf", "x.conf"] {
+        let (directory, esp) = esp();
+        let before = tree(directory.path());
+        let placed = esp.put(vec![entry("x+3.conf")], &Placing::new());
+        placed.unwrap().apply(&esp).unwrap();
+        let entries = directory.path().join("loader/entries");
+        fs::rename(entries.join("x+3.conf"), entries.join(counted)).unwrap();
+
+        let gone = [format!("loader/entries/{counted}")];
+        let changes = esp.exchange(Vec::new(), &gone, &Placing::new()).unwrap();
+        assert_eq!(
+            changes.to_string(),
+            format!("remove   loader/entries/{counted} (10 bytes)\n")
+        );
+        changes.apply(&esp).unwrap();
+        esp.undo().unwrap().apply(&esp).unwrap();
+        assert!(entries.join(counted).exists());
+        esp.undo().unwrap().apply(&esp).unwrap();
+        assert_eq!(tree(directory.path()), before, "{counted}");
+    }
+}
+
 #[test]
 fn only_these_and_nothing_else() {
     let (directory, esp) = esp();

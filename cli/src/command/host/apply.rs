@@ -27,6 +27,10 @@ pub(crate) struct Apply {
     /// Place it though `ukikit check` finds errors, and over files that something else has put there
     #[arg(long)]
     force: bool,
+    /// Try it in so many boots: if none reaches its end, what was there before is started again. Once one did, the same without
+    /// --tries= makes it stay
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=99))]
+    tries: Option<u32>,
     #[command(flatten)]
     changing: Changing,
 }
@@ -35,7 +39,7 @@ impl Apply {
     pub(crate) fn run(self, out: &mut Output) -> Result<ExitCode> {
         let esps = self.changing.open(Some(&self.host.target()), out)?;
         let [esp] = &*esps else { return one_esp() };
-        let plan = self.host.plan(esp)?;
+        let plan = self.host.plan(esp, self.tries.is_some())?;
         self.verify_images(esp)?;
         let state = self.host.state();
         let (mut rng, known, values) = (system::random(), state.record()?, self.host.values()?);
@@ -48,6 +52,7 @@ impl Apply {
             host: state.name(),
             known: &known,
             force: self.force,
+            tries: self.tries,
         };
         let applied = applied.run(&mut rng);
         let applied = applied.map_err(|error| self.explain(error, &plan))?;

@@ -26,7 +26,7 @@ impl Plan {
     pub(crate) fn run(self, out: &mut Output) -> Result<ExitCode> {
         let esps = self.root.open(Some(&self.host.target()))?;
         let [esp] = &*esps else { return one_esp() };
-        let plan = self.host.plan(esp)?;
+        let plan = self.host.plan(esp, false)?;
         let known = self.host.state().record()?;
         let values = self.host.values()?;
         let findings = plan.findings(&sources(&values), &known, &mut system::random())?;
