@@ -1,8 +1,8 @@
 //! What a boot made of each companion, from what it left behind, beside what was to be expected of it.
 //!
 //! ```text
-//! PlannedBoot ─ Boot ─ Model ──┐
-//! EventLog, Journal, names of ─┴─ told, one for each file: expected, measured, seen, and the lines that say why
+//! Subject (boot, model) ────────┐
+//! EventLog, Journal, names of ──┴─ told, one for each file: expected, measured, taken, and the lines that say why
 //! imported credentials
 //! ```
 
@@ -10,12 +10,12 @@ use std::fmt;
 
 use anyhow::{Result, bail};
 use serde::Serialize;
-use ukikit_esp::{Boot, EventLog};
+use ukikit_esp::EventLog;
 
+use crate::check::Subject;
 use crate::journal::Journal;
 use crate::model::{Delivered, Extension, Import, Model, Outcome};
 use crate::predict::{Difference, Predicted, Prediction, difference};
-use crate::{Base, PlannedBoot};
 
 /// What a boot left behind; what is not at hand says nothing.
 #[derive(Debug, Default)]
@@ -87,12 +87,19 @@ pub enum Measured {
     Missing,
 }
 
-/// What systemd says when something went wrong without naming the file (262; all but the last two of systemd-sysext).
-const GENERAL: [&str; 6] = [
+/// What systemd-sysext says, naming an image, when it merges nothing for that one's sake (262).
+const UNREADABLE: &str = "Failed to read metadata for image";
+
+/// What it says without naming one when it merges nothing, or less than there is.
+const UNMERGED: [&str; 4] = [
     "No suitable extensions found",
     "does not match image policy",
     "Failed to merge hierarchies",
     "Failed to discover images",
+];
+
+/// What PID 1 says of credentials without naming one (262).
+const UNOPENED: [&str; 2] = [
     "Failed to set up credentials",
     "Credential uses null key, but",
 ];
@@ -116,42 +123,33 @@ const TROUBLE: [&str; 9] = [
     "skipp",
 ];
 
-/// Joins a boot, as it would go with the files that are there, with what one left behind. `base` is what its initrd is.
+/// Joins a boot, as it would go with the files that are there, with what one left behind.
 ///
 /// # Errors
 ///
 /// For evidence of nothing, an event log whose banks nobody knows, and a boot that cannot be played.
-pub fn explain(
-    planned: &PlannedBoot,
-    base: Option<Base>,
-    evidence: &Evidence,
-) -> Result<Explanation> {
+pub fn explain(subject: &Subject<'_>, evidence: &Evidence) -> Result<Explanation> {
     if evidence.event_log.is_none() && evidence.journal.is_none() && evidence.imported.is_none() {
         bail!("that boot left neither an event log nor a journal behind");
     }
-    let boot = planned.boot()?;
-    let addons = boot
-        .addons
-        .iter()
-        .filter_map(|addon| addon.initrd.as_deref());
-    let base = base.map(|base| base.with_addons(addons));
-    let model = Model::new(&boot, &planned.files, base.as_ref());
+    let boot = match &subject.boot {
+        Ok(boot) => boot,
+        Err(error) => bail!("cannot use `{}`: {error}", subject.uki()),
+    };
     let log = evidence.event_log.as_ref();
     let banks = log.map(EventLog::banks).unwrap_or_default();
-    let prediction = Prediction::new(&boot, &banks, true);
-    let found = log.map(|log| difference(&prediction, &boot, &planned.files, log));
+    let prediction = Prediction::new(boot, &banks, true);
+    let found = log.map(|log| difference(&prediction, boot, &subject.planned.files, log));
     let witness = Witness {
         evidence,
         prediction: &prediction,
     };
-    let credentials = model
-        .credentials
-        .iter()
-        .map(|file| witness.of_credential(file));
-    let extensions = model
-        .extensions
-        .iter()
-        .map(|file| witness.of_extension(file));
+    let Model {
+        credentials,
+        extensions,
+    } = &subject.model;
+    let credentials = credentials.iter().map(|file| witness.of_credential(file));
+    let extensions = extensions.iter().map(|file| witness.of_extension(file));
     let addons = boot
         .addons
         .iter()
@@ -159,7 +157,7 @@ pub fn explain(
     Ok(Explanation {
         companions: credentials.chain(extensions).chain(addons).collect(),
         difference: found.transpose()?.flatten(),
-        remarks: witness.remarks(&boot),
+        remarks: witness.remarks(),
     })
 }
 
@@ -269,13 +267,9 @@ impl Witness<'_> {
             Some(names.trim_end_matches("'.").split("', '").map(bare))
         });
         let used: Vec<&str> = used.flatten().collect();
-        let heard = !used.is_empty() || journal.with(&GENERAL[..4]).next().is_some();
-        (heard
-            || journal
-                .with(&["Failed to read metadata for image"])
-                .next()
-                .is_some())
-        .then_some(used)
+        let unmerged = [&UNMERGED[..], &[UNREADABLE]].concat();
+        let heard = !used.is_empty() || journal.with(&unmerged).next().is_some();
+        heard.then_some(used)
     }
 
     /// What was said of this name that sounds of trouble.
@@ -290,12 +284,12 @@ impl Witness<'_> {
         lines.filter(names).map(str::to_owned).collect()
     }
 
-    fn remarks(&self, boot: &Boot<'_>) -> Vec<String> {
+    fn remarks(&self) -> Vec<String> {
         let Some(journal) = &self.evidence.journal else {
             return Vec::new();
         };
-        let mut words = GENERAL.to_vec();
-        if !boot.archives.is_empty() && self.merged().is_some_and(|names| names.is_empty()) {
+        let mut words = [&UNMERGED[..], &UNOPENED].concat();
+        if self.merged().is_some_and(|names| names.is_empty()) {
             words.extend(SIGNER);
         }
         let mut remarks: Vec<String> = journal.with(&words).map(str::to_owned).collect();
@@ -306,12 +300,11 @@ impl Witness<'_> {
 
 /// A name without the suffixes of companions.
 fn bare(name: &str) -> &str {
-    let without = |name: &'_ str, suffix| name.strip_suffix(suffix).unwrap_or(name).len();
-    let mut end = name.len();
-    for suffix in [".raw", ".sysext", ".confext", ".cred"] {
-        end = without(name.get(..end).unwrap_or(name), suffix);
-    }
-    name.get(..end).unwrap_or(name)
+    [".raw", ".sysext", ".confext", ".cred"]
+        .into_iter()
+        .fold(name, |name, suffix| {
+            name.strip_suffix(suffix).unwrap_or(name)
+        })
 }
 
 impl fmt::Display for Told {

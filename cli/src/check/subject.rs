@@ -169,7 +169,7 @@ impl<'a> Subject<'a> {
     }
 
     /// Where findings about the UKI itself belong.
-    pub(super) fn uki(&self) -> &str {
+    pub(crate) fn uki(&self) -> &str {
         self.planned.uki_path.as_str()
     }
 }

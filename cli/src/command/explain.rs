@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Serialize;
-use ukikit::check::base_of;
+use ukikit::check::{Circumstances, Subject, base_of};
 use ukikit::explain::{Evidence, Explanation, explain};
 use ukikit::journal::Journal;
 use ukikit_esp::{Esp, EventLog, UkiPath};
@@ -47,32 +47,38 @@ pub(crate) struct Explain {
 impl Explain {
     /// Status 1 when something was otherwise than expected.
     pub(crate) fn run(self, out: &mut Output) -> Result<ExitCode> {
+        let mut started = self.started;
         let evidence = match (&self.eventlog, &self.journal, &self.imported) {
-            (None, None, None) => of_this_boot()?,
+            (None, None, None) => {
+                if !started.is_named() {
+                    started = started.of(started_uki()?);
+                }
+                started = started.securely(system::boot_facts().secure_boot);
+                of_this_boot()?
+            }
             (log, journal, imported) => Evidence::new(
                 log.as_deref().map(event_log).transpose()?,
                 journal.as_deref().map(read_journal).transpose()?,
                 imported.as_deref().map(names).transpose()?,
             ),
         };
-        let started = match self.started.is_named() {
-            true => self.started,
-            false => self.started.of(started_uki()?),
-        };
         let esp = match &self.esp {
             Some(root) => Esp::at(root)?,
             None => discover::esp(started.target().as_ref())?,
         };
         let planned = started.read(&esp)?;
+        let uki = planned.uki_path.to_string();
         let base = base_of(&planned);
         if let Err(fault) = &base {
             out.note(format_args!("what the initrd is is not known: {fault}"));
         }
-        let explanation = explain(&planned, base.ok().flatten(), &evidence)?;
+        let circumstances = Circumstances::default();
+        let subject = Subject::new(uki.clone(), &planned, &[], base, &circumstances);
+        let explanation = explain(&subject, &evidence)?;
         let as_expected = explanation.is_as_expected();
         let report = Report {
             schema: 1,
-            uki: planned.uki_path.as_str(),
+            uki: &uki,
             explanation,
         };
         out.show(&report, self.json)?;

@@ -104,6 +104,14 @@ impl Started {
         self.uki.clone().map(Target::Uki)
     }
 
+    /// The same, with Secure Boot if the machine enforces it.
+    pub(crate) fn securely(self, enforced: bool) -> Self {
+        Self {
+            secure_boot: self.secure_boot || enforced,
+            ..self
+        }
+    }
+
     /// The same of this UKI.
     pub(crate) fn of(self, uki: UkiPath) -> Self {
         Self {
