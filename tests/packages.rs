@@ -5,6 +5,7 @@
 #[path = "support/mod.rs"]
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -219,6 +220,18 @@ fn a_package_completes_in_three_shells() {
         .path()
         .join("usr/share/bash-completion/completions/ukikit");
     support::run("bash", ["-n", bash.to_str().unwrap()]);
+}
+
+/// kernel-install(8) passes over what is not executable.
+#[test]
+fn a_package_has_the_plugins_of_kernel_install() {
+    let (place, files) = installed();
+    for file in ["80-ukikit.install", "95-ukikit.install"] {
+        let path = format!("/usr/lib/kernel/install.d/{file}");
+        assert!(files.contains(&path), "{path}");
+        let mode = std::fs::metadata(place.path().join(&path[1..])).unwrap();
+        assert_eq!(mode.permissions().mode() & 0o777, 0o755);
+    }
 }
 
 /// The spec, with the program under test in place of a build of its own.
