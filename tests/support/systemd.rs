@@ -120,22 +120,20 @@ impl Room {
 
     /// The same, before it runs.
     pub(crate) fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("unshare");
-        command.args([
-            "--mount",
-            "--propagation",
-            "private",
-            "sh",
-            "-euc",
-            ENTER,
-            "-",
-        ]);
+        let mut command = with_mounts(ENTER);
         command.arg(&self.root).arg(self.place.path()).arg(program);
-        command
-            .env("SYSTEMD_CREDENTIAL_SECRET", "/io/credential.secret")
-            .env("LC_ALL", "C.UTF-8");
+        command.env("SYSTEMD_CREDENTIAL_SECRET", "/io/credential.secret");
         command
     }
+}
+
+/// A shell with this script, whose arguments are still to be given and whose mounts nobody else sees.
+pub(crate) fn with_mounts(script: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private"]);
+    command.args(["sh", "-euc", script, "-"]);
+    command.env("LC_ALL", "C.UTF-8");
+    command
 }
 
 /// Enters root `$1` with the room `$2` on /io. The root is mounted on itself: systemd-dissect wants "/" to be a
