@@ -10,6 +10,8 @@ mod format;
 mod pcrlock;
 mod programs;
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use rayon::prelude::*;
@@ -189,21 +191,28 @@ impl Prediction {
 /// Hashes everything in every bank, on all threads: the kernel of the UKI is most of it.
 fn events(boot: &Boot<'_>, banks: &[Bank]) -> Vec<Predicted> {
     let measurements = boot.measurements();
-    let work: Vec<(usize, Bank)> = (0..measurements.len())
-        .flat_map(|at| banks.iter().map(move |&bank| (at, bank)))
+    let data = measurements
+        .iter()
+        .enumerate()
+        .map(|(at, measurement)| (at, boot.data(measurement)));
+    let mut work: Vec<(usize, Bank, &[u8])> = data
+        .flat_map(|(at, data)| banks.iter().map(move |&bank| (at, bank, data)))
         .collect();
-    let hashes: Vec<(Bank, Hash)> = work
-        .into_par_iter()
-        .with_max_len(1)
-        .filter_map(|(at, bank)| {
-            let data = boot.data(measurements.get(at)?);
-            Some((bank, bank.hash(&[data])))
-        })
-        .collect();
+    // What takes longest comes first, so that no thread is left with it at the end.
+    work.sort_by_key(|(_, bank, data)| Reverse((data.len(), bank.size())));
+    let hashed = work
+        .into_iter()
+        .par_bridge()
+        .map(|(at, bank, data)| ((at, bank), bank.hash(&[data])));
+    let hashes: BTreeMap<(usize, Bank), Hash> = hashed.collect();
+    let digests = |at| {
+        let of_bank = |&bank: &Bank| Some((bank, hashes.get(&(at, bank))?.clone()));
+        Digests(banks.iter().filter_map(of_bank).collect())
+    };
     measurements
         .iter()
-        .zip(hashes.chunks(banks.len().max(1)))
-        .map(|(measurement, digests)| {
+        .enumerate()
+        .map(|(at, measurement)| {
             let (event_type, tag) = match measurement.event {
                 Event::Tag(tag) => ("EV_EVENT_TAG", Some(tag)),
                 _ => ("EV_IPL", None),
@@ -215,7 +224,7 @@ fn events(boot: &Boot<'_>, banks: &[Bank]) -> Vec<Predicted> {
                 description: measurement.description.clone(),
                 files: measurement.files.clone(),
                 size: boot.data(measurement).len(),
-                digests: Digests(digests.to_vec()),
+                digests: digests(at),
             }
         })
         .collect()

@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -204,12 +204,8 @@ impl Esp {
     ///
     /// [`Error::Read`]
     pub fn read(&self, path: &str) -> Result<Vec<u8>, Error> {
-        let mut bytes = Vec::new();
-        self.volume
-            .open(path)
-            .and_then(|mut file| file.read_to_end(&mut bytes))
-            .map_err(|source| self.cannot_read(path, source))?;
-        Ok(bytes)
+        let read = self.volume.read(path);
+        read.map_err(|source| self.cannot_read(path, source))
     }
 
     /// A path from the root of the ESP, as it is spelt there.

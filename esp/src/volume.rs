@@ -36,6 +36,17 @@ pub trait Volume: fmt::Debug + Send + Sync {
     /// `NotFound`, or what the medium says.
     fn open(&self, path: &str) -> io::Result<Box<dyn Read + '_>>;
 
+    /// The bytes of a file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Volume::open`].
+    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open(path)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// Makes a new, empty file; one for root alone where the file system can tell.
     ///
     /// # Errors

@@ -59,6 +59,10 @@ impl Volume for Directory {
         Ok(Box::new(File::open(self.at(path)?)?))
     }
 
+    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.at(path)?)
+    }
+
     fn create(&self, path: &str, private: bool) -> io::Result<Box<dyn Sink + '_>> {
         let file = OpenOptions::new()
             .write(true)
