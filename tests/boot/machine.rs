@@ -34,8 +34,17 @@ pub(crate) struct Machine {
     pub(crate) direct: Option<PathBuf>,
 }
 
-/// What somebody at the console waits for, and what they type then, with Enter.
-pub(crate) type Exchange<'a> = (&'a str, &'a str);
+/// What somebody at the console waits for, and what they do then.
+pub(crate) type Exchange<'a> = (&'a str, Deed<'a>);
+
+/// What somebody at the console does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Deed<'a> {
+    /// They type this and press Enter.
+    Type(&'a str),
+    /// They switch the machine off.
+    SwitchOff,
+}
 
 /// A process that does not outlive its value.
 pub(crate) struct Process(pub(crate) Child);
@@ -200,11 +209,14 @@ impl Machine {
         let (mut seen, mut exchanges) = (0, exchanges.iter());
         let mut next = exchanges.next();
         while Instant::now() < patience {
-            if let Some((expected, line)) = next
+            if let Some((expected, deed)) = next
                 && let Some(at) = shown(&work.join("console.log"), seen, expected)
             {
                 (seen, next) = (at, exchanges.next());
-                keyboard.write_all(format!("{line}\n").as_bytes()).unwrap();
+                match deed {
+                    Deed::Type(line) => keyboard.write_all(format!("{line}\n").as_bytes()).unwrap(),
+                    Deed::SwitchOff => return true,
+                }
             }
             if let Some(status) = guest.0.try_wait().unwrap() {
                 assert!(status.success(), "qemu: {status}");

@@ -171,14 +171,119 @@ fn lab_host_btrfs_subvolume_on_nbd_behind_a_bond() {
     assert_eq!(bond.matches("Slave Interface: ").count(), 2, "{bond}");
 }
 
+/// A wrong secret on trial: three boots that the target refuses, and the fourth has the set of before.
+#[test]
+fn lab_host_wrong_secret_on_trial_gives_way() {
+    let Some(stage) = Stage::new() else { return };
+    let disk = stage.storage.ext4("96M");
+    let target = servers::iscsi(&stage.room, &disk);
+    stage.extension("iscsi", &["--recipe=network", "--recipe=iscsi"]);
+    stage.speak();
+    let host = ISCSI.replace("PORT", &target.port());
+    apply(&stage, &host, &SECRETS);
+    let identity = tpm_identity(stage.scene.tpm.path());
+    let impatient = host.replace("5min", "60s");
+    apply_for(&stage, &identity, &impatient, &WRONG, &["--tries=3"]);
+
+    for left in (0..3).rev() {
+        let failed = stage.start(CARD);
+        assert_eq!(failed.stage, None, "it ends by itself: {}", failed.console);
+        assert!(
+            failed.console.contains(&refusal(&target)),
+            "{}",
+            failed.console
+        );
+        let counted = format!("loader/entries/vendor.efi-tried+{left}-{}.conf", 3 - left);
+        let counted = stage.scene.esp().join(counted);
+        assert!(counted.exists(), "{}", failed.console);
+    }
+    let report = stage.start(CARD);
+    stage.assert_root(&report, "ext4 /dev/sda");
+    assert_eq!(report.fact("result/iscsi"), servers::SESSION);
+}
+
+/// Secrets that the target does not have.
+const WRONG: [(&str, &str); 3] = [
+    ("password", "Not-Yet-Secret"),
+    ("next", "Not-Any-Secret"),
+    ("password-in", "Mutual-Secret1"),
+];
+
+/// What the console says of them.
+fn refusal(target: &servers::Server) -> String {
+    format!(
+        "iscsi.target: no session with iqn.2026-01.example.lab:rootdisk at 10.0.2.2:{}",
+        target.port()
+    )
+}
+
+/// What an administrator has on a system that boots from iSCSI with an initrd of its own. open-iscsi's own program makes the
+/// record of the node.
+const CLASSIC: &str = r#"
+    port=$1 iqn=iqn.2026-01.example.lab
+    mount -t tmpfs tmpfs /etc/iscsi
+    mount -t tmpfs tmpfs /var/lib
+    mkdir -p /var/lib/iscsi /run/lock/iscsi system/etc/systemd/network system/var/lib
+    echo "InitiatorName=$iqn:client1" >/etc/iscsi/initiatorname.iscsi
+    touch /etc/iscsi/iscsid.conf
+    node() { iscsiadm --mode node --targetname "$iqn:rootdisk" --portal "10.0.2.2:$port,1" --op "$@"; }
+    node new
+    while read -r name value; do
+        node update --name "$name" --value "$value" </dev/null
+    done <<END
+        node.startup onboot
+        node.session.auth.authmethod CHAP
+        node.session.auth.username labuser
+        node.session.auth.password Very-Secret-12
+        node.session.auth.username_in targetuser
+        node.session.auth.password_in Mutual-Secret1
+END
+    cp -a /etc/iscsi system/etc/
+    cp -a /var/lib/iscsi system/var/lib/
+    echo web1 >system/etc/hostname
+    echo "LABEL=labroot / ext4 ro,_netdev,x-systemd.device-timeout=5min 0 0" >system/etc/fstab
+    printf '[Match]\nType=ether\nKind=!*\n[Network]\nAddress=10.0.2.15/24\nGateway=10.0.2.2\n' \
+        >system/etc/systemd/network/10-lan.network
+"#;
+
+#[test]
+fn lab_host_imported_from_a_classic_iscsi_system() {
+    let Some(stage) = Stage::new() else { return };
+    let disk = stage.storage.ext4("96M");
+    let target = servers::iscsi(&stage.room, &disk);
+    let system = stage.features.room();
+    let made = system.run("bash", &["-euc", CLASSIC, "-", &target.port()]);
+    succeed("iscsiadm", made);
+    let mut import = ukikit();
+    import.args(["host", "import", "--cmdline=root=LABEL=labroot ro"]);
+    import.arg(format!("--root={}", system.path("system").display()));
+    let host = text(&succeed("host import", import.output().unwrap()));
+
+    stage.extension("iscsi", &["--recipe=network", "--recipe=iscsi"]);
+    let secrets = [
+        ("iscsi.password", "Very-Secret-12\n"),
+        ("iscsi.password-in", "Mutual-Secret1\n"),
+    ];
+    apply(&stage, &host, &secrets);
+    let report = stage.start(CARD);
+    stage.assert_root(&report, "ext4 /dev/sda");
+    assert_eq!(report.fact("result/iscsi"), servers::SESSION);
+}
+
 /// Seals and places what the host file asks for; its secrets lie beside it.
 fn apply(stage: &Stage, host: &str, secrets: &[(&str, &str)]) {
     let identity = tpm_identity(stage.scene.tpm.path());
-    apply_for(stage, &identity, host, secrets);
+    apply_for(stage, &identity, host, secrets, &[]);
 }
 
-/// The same for the machine with this identity.
-fn apply_for(stage: &Stage, identity: &[u8], host: &str, secrets: &[(&str, &str)]) {
+/// The same for the machine with this identity, and with more options.
+fn apply_for(
+    stage: &Stage,
+    identity: &[u8],
+    host: &str,
+    secrets: &[(&str, &str)],
+    options: &[&str],
+) {
     let scene = &stage.scene;
     fs::write(scene.path("HOST.toml"), host).unwrap();
     for (name, content) in secrets {
@@ -188,7 +293,7 @@ fn apply_for(stage: &Stage, identity: &[u8], host: &str, secrets: &[(&str, &str)
     let option = |name: &str, path: &Path| format!("--{name}={}", path.display());
     let mut apply = ukikit();
     apply.args(["host", "apply", "--uki=EFI/Linux/vendor.efi"]);
-    apply.arg(scene.path("HOST.toml"));
+    apply.args(options).arg(scene.path("HOST.toml"));
     apply.arg(option("esp", &scene.esp()));
     apply.arg(option("for", &scene.path("identity.json")));
     succeed("host apply", apply.output().unwrap());

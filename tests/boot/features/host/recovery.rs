@@ -4,10 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::{CARD, Stage, apply, apply_for, drive};
-use crate::machine::Exchange;
+use crate::machine::{Deed, Exchange};
 use crate::report::Report;
-use crate::support::swtpm::Swtpm;
+use crate::support::swtpm::{Swtpm, unpacked};
 use crate::support::{succeed, text, ukikit};
+use crate::tpm_identity;
 
 const PASSWORD: &str = "left horse battery";
 
@@ -18,8 +19,11 @@ const QUESTION: &str = "Control-D to continue): ";
 const SHELL: &str = "mkdir -p /run/lab/results; cp /run/log/systemd/tpm2-measure.log /run/lab/results/measured; echo \"shell of $((6 * 7))\" >/run/lab/results/shell; /usr/lib/lab/report emergency";
 
 /// Somebody who first mistypes the password.
-const ADMINISTRATOR: [Exchange<'_>; 3] =
-    [(QUESTION, "a guess"), (QUESTION, PASSWORD), ("# ", SHELL)];
+const ADMINISTRATOR: [Exchange<'_>; 3] = [
+    (QUESTION, Deed::Type("a guess")),
+    (QUESTION, Deed::Type(PASSWORD)),
+    ("# ", Deed::Type(SHELL)),
+];
 
 const WRONG_DEVICE: &str = r#"
 [seal]
@@ -55,6 +59,46 @@ fn lab_host_wrong_device_ends_in_recovery() {
     assert!(measured.contains("ukikit-recovery"), "{measured}");
 }
 
+/// The target refuses the secret.
+#[test]
+fn lab_host_wrong_secret_ends_in_recovery() {
+    let Some(stage) = Stage::new() else { return };
+    let disk = stage.storage.ext4("96M");
+    let target = super::servers::iscsi(&stage.room, &disk);
+    stage.extension("iscsi", &["--recipe=network", "--recipe=iscsi"]);
+    stage.speak();
+    let host = super::ISCSI.replace("PORT", &target.port())
+        + "[recovery]\npassword-hash = { file = \"hash\" }\n";
+    let hash = hash(&stage);
+    let secrets = [&super::WRONG[..], &[("hash", &hash)]].concat();
+    apply(&stage, &host, &secrets);
+    let report = stage.attend(CARD, &ADMINISTRATOR);
+    assert_recovered(&report);
+    assert_said(&report, &super::refusal(&target));
+    assert_eq!(report.fact("result/iscsi"), "");
+}
+
+/// The ESP of one host in another one, whose TPM opens nothing of it: the console says so, and root stays locked.
+#[test]
+fn lab_host_file_of_another_host_opens_nothing() {
+    let Some(stage) = Stage::new() else { return };
+    stage.extension("cryptsetup", &["--recipe=cryptsetup"]);
+    stage.speak();
+    let other = tpm_identity(unpacked("b").path());
+    let (disk, host, secrets) = volume(&stage);
+    apply_for(
+        &stage,
+        &other,
+        &host,
+        &secrets.each_ref().map(borrowed),
+        &[],
+    );
+    let locked = "the root account is locked";
+    let report = stage.attend(&drive(&disk), &[(locked, Deed::SwitchOff)]);
+    assert_eq!(report.stage, None);
+    assert_said(&report, "fstab.extra");
+}
+
 /// The TPM was cleared: the addon opens the shell, the new key goes out, and one command makes the host boot again.
 #[test]
 fn lab_host_restored_after_its_tpm_was_cleared() {
@@ -67,7 +111,7 @@ fn lab_host_restored_after_its_tpm_was_cleared() {
     Swtpm::start_on(stage.scene.tpm.path()).clear();
     let shell = format!("mkdir -p /run/lab/results; cp {NEW_KEY} /run/lab/results/srk; {SHELL}");
     let mut exchanges = ADMINISTRATOR;
-    exchanges[2].1 = &shell;
+    exchanges[2].1 = Deed::Type(&shell);
     let report = stage.attend(&drive(&disk), &exchanges);
     assert_recovered(&report);
 
@@ -77,7 +121,13 @@ fn lab_host_restored_after_its_tpm_was_cleared() {
     identity.args(["tpm", "identity"]);
     identity.arg(format!("--storage-root-key={}", key.display()));
     let identity = succeed("tpm identity", identity.output().unwrap());
-    apply_for(&stage, &identity, &host, &secrets.each_ref().map(borrowed));
+    apply_for(
+        &stage,
+        &identity,
+        &host,
+        &secrets.each_ref().map(borrowed),
+        &[],
+    );
     let report = stage.start(&drive(&disk));
     stage.assert_root(&report, "ext4 /dev/mapper/root");
 }
