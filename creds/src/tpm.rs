@@ -79,18 +79,27 @@ impl<'a> Tpm<'a> {
     /// [`Error::OwnerLocked`] when the owner hierarchy has a password.
     pub fn create_storage_root_key(&mut self) -> Result<StorageRootKey, Error> {
         self.cleaning_up(|tpm| {
-            let (object, public) =
-                match tpm.create_primary(Template::StorageRootKey, Algorithm::Ecc) {
-                    Err(Error::Tpm { .. }) => {
-                        tpm.create_primary(Template::StorageRootKey, Algorithm::Rsa)?
-                    }
-                    made => made?,
-                };
+            let (object, public) = tpm.create_storage_root()?;
             let command = Command::new(TpmCc::EvictControl)
                 .handle(OWNER)
                 .handle(object)
                 .u32(STORAGE_ROOT_HANDLE);
             tpm.run(&command.authorize(Authorization::EmptyPassword))?;
+            Ok(StorageRootKey {
+                handle: STORAGE_ROOT_HANDLE,
+                public,
+            })
+        })
+    }
+
+    /// The key that [`Self::create_storage_root_key`] would make, which a TPM derives from its seed; it is not kept.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::create_storage_root_key`].
+    pub fn future_storage_root_key(&mut self) -> Result<StorageRootKey, Error> {
+        self.cleaning_up(|tpm| {
+            let (_, public) = tpm.create_storage_root()?;
             Ok(StorageRootKey {
                 handle: STORAGE_ROOT_HANDLE,
                 public,
@@ -220,6 +229,13 @@ impl<'a> Tpm<'a> {
         match parent {
             SealedTo::Pinned(key) => Ok((key.handle, key.public.clone())),
             SealedTo::Legacy(algorithm) => self.create_primary(Template::LegacyParent, *algorithm),
+        }
+    }
+
+    fn create_storage_root(&mut self) -> Result<(u32, PublicArea), Error> {
+        match self.create_primary(Template::StorageRootKey, Algorithm::Ecc) {
+            Err(Error::Tpm { .. }) => self.create_primary(Template::StorageRootKey, Algorithm::Rsa),
+            made => made,
         }
     }
 
