@@ -27,7 +27,10 @@ fn what_the_manual_shows_works_when_pasted() {
         )
     });
     let pasted: Vec<_> = pasted.filter(|(_, count)| *count > 0).collect();
-    assert_eq!(pasted, [("admin.md", 7), ("concepts.md", 4)]);
+    assert_eq!(
+        pasted,
+        [("admin.md", 7), ("concepts.md", 4), ("first-boot.md", 8)]
+    );
 }
 
 fn top() -> PathBuf {

@@ -8,6 +8,7 @@ mod esp;
 mod examples;
 mod explain;
 mod ext;
+mod first_boot;
 mod fleet;
 mod host;
 mod man;
@@ -76,6 +77,8 @@ enum Noun {
     Publish(publish::Publish),
     /// What a boot made of the companions, and why it was not what was to be expected
     Explain(Box<explain::Explain>),
+    /// Seal what a cloud, a hypervisor or an installer says of this host to its TPM, once
+    FirstBoot(Box<first_boot::FirstBoot>),
     /// Unified kernel images: inspect
     #[command(subcommand)]
     Uki(uki::Verb),
@@ -116,6 +119,7 @@ impl Ukikit {
             Noun::Predict(verb) => verb.run(out),
             Noun::Publish(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
             Noun::Explain(verb) => verb.run(out),
+            Noun::FirstBoot(verb) => verb.run(out),
             Noun::Recipe(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
             Noun::Uki(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),
             Noun::Completions(verb) => verb.run(out).map(|()| ExitCode::SUCCESS),

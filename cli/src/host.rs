@@ -46,5 +46,15 @@ pub use word::{
     RecipeName, Server, Token, UnitName, VolumeName,
 };
 
+pub(crate) use mount::escaped as fstab_field;
+pub(crate) use network::files as network_files;
+pub(crate) use unit::{credential_of_file, shown_path as tmpfiles_path};
+
+/// The first interface that is wrong, as a sentence.
+pub(crate) fn check_networks(networks: &[Network]) -> anyhow::Result<()> {
+    let wrong = network::check(networks);
+    wrong.map_err(|(at, what)| anyhow::anyhow!("interface {}: {what}", at + 1))
+}
+
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ pub mod check;
 pub mod delivery;
 pub mod endorsement;
 pub mod explain;
+pub mod first_boot;
 pub mod fleet;
 pub mod host;
 pub mod journal;

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rand_core::{CryptoRng, UnwrapErr};
+use ukikit::first_boot::Machine;
 use ukikit_creds::BootFacts;
 
 /// The wall clock, in microseconds since 1970.
@@ -73,6 +75,24 @@ pub(crate) fn stub_image() -> Option<String> {
     let units: Vec<u16> = units.iter().map(|&unit| u16::from_le_bytes(unit)).collect();
     let path = String::from_utf16_lossy(&units).replace('\\', "/");
     Some(path.trim_matches(['/', '\0']).to_owned())
+}
+
+/// What this machine is, by the word of systemd-detect-virt; hardware where that cannot be asked.
+pub(crate) fn machine() -> Machine {
+    let says = |kind: &str| {
+        let asked = Command::new("systemd-detect-virt").arg(kind).output();
+        asked.is_ok_and(|output| output.status.success())
+    };
+    // The kernel shows these to guests that are protected, whatever their processor lets a program read.
+    let guest = ["/dev/sev-guest", "/dev/tdx_guest"];
+    let protected = guest.iter().any(|device| Path::new(device).exists());
+    if protected || says("--cvm") {
+        Machine::Confidential
+    } else if says("--vm") {
+        Machine::Virtual
+    } else {
+        Machine::BareMetal
+    }
 }
 
 /// Whether the kernel drives a TPM that this process may use.

@@ -413,6 +413,20 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "first-boot",
+        &[
+            ("Seal what is found, on this machine", "ukikit first-boot"),
+            (
+                "Show what an image of a volume would make of a host that is elsewhere",
+                "ukikit first-boot --source=seed.iso --for=web1.json --esp=/efi --dry-run",
+            ),
+            (
+                "Metadata of an installer, taken away afterwards",
+                "ukikit first-boot --source=/run/installer/seed --wipe",
+            ),
+        ],
+    ),
+    (
         "uki inspect",
         &[(
             "What its initrd is, whom it trusts, what it lacks",

@@ -53,13 +53,18 @@ impl File {
     pub(crate) fn line(&self, path: &str, credential: &str) -> String {
         let usual = if self.is_secret() { 0o600 } else { 0o644 };
         let mode = self.mode.map_or(usual, |Mode(mode)| mode);
-        let path = path.replace('%', "%%");
-        let path = if path.contains([' ', '"', '\'', '\\']) {
-            format!("\"{}\"", path.replace('\\', "\\\\").replace('"', "\\\""))
-        } else {
-            path
-        };
+        let path = shown_path(path);
         format!("f+^ {path} {mode:04o} - - - {credential}\n")
+    }
+}
+
+/// A path as a line of tmpfiles.d(5) has it: without specifiers, in quotes where it needs them.
+pub(crate) fn shown_path(path: &str) -> String {
+    let path = path.replace('%', "%%");
+    if path.contains([' ', '"', '\'', '\\']) {
+        format!("\"{}\"", path.replace('\\', "\\\\").replace('"', "\\\""))
+    } else {
+        path
     }
 }
 
