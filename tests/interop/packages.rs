@@ -1,15 +1,21 @@
-//! The Debian package on clean systems, with systemd 262 and 257: it installs, what it brings works there, and it goes whole.
+//! The Debian package on clean systems, with systemd 262 and 257: it installs, what it brings works there, and it goes whole; what a
+//! first boot seals there, their systemd does.
 
 #![cfg(test)]
 
+#[allow(dead_code, reason = "a scene can do more than a first boot needs")]
+#[path = "../check/scene.rs"]
+mod scene;
 #[path = "../support/mod.rs"]
 mod support;
 
 use std::path::Path;
 use std::process::{Command, Output};
 
+use scene::{Scene, Vendor};
+use support::swtpm::Swtpm;
 use support::systemd::with_mounts;
-use support::{setting, skip, succeed, text};
+use support::{run, setting, skip, succeed, text};
 use tempfile::TempDir;
 
 /// A clean root of a suite with a layer above it, which takes what is written.
@@ -116,3 +122,82 @@ fn full_the_package_installs_works_and_goes() {
         assert!(own.is_empty(), "{own:?}");
     }
 }
+
+/// Opens what was sealed, and gives it to the programs that read it, as PID 1 would.
+const APPLIED: &str = r#"
+    mkdir creds
+    for file in esp/EFI/Linux/vendor.efi.extra.d/*.cred; do
+        ukikit cred decrypt --tpm2-device="$tpm" "$file" "creds/$(basename "$file" .cred)"
+    done
+    export CREDENTIALS_DIRECTORY=/io/creds
+    systemd-sysusers 2>/dev/null
+    systemd-tmpfiles --create /dev/null 2>/dev/null
+    /usr/lib/systemd/systemd-network-generator
+    getent passwd admin
+    getent shadow admin | cut -d: -f2
+    id --groups --name admin
+    stat --format='%A %U %n' /home/admin /home/admin/.ssh/authorized_keys /etc/sudoers.d/90-admin /etc/app/token
+    cat /etc/app/token /run/systemd/network/10-eno1.network
+"#;
+
+#[test]
+fn full_what_a_first_boot_seals_is_what_systemd_then_does() {
+    for suite in ["forky", "trixie"] {
+        let Some(clean) = Clean::new(suite) else {
+            return;
+        };
+        let scene = Scene::new();
+        scene.uki("vendor", &Vendor::default());
+        let tpm_state = TempDir::new().unwrap();
+        let tpm = Swtpm::start_on(tpm_state.path());
+        clean.package();
+        let room = clean.place.path().join("room");
+        run(
+            "cp",
+            [
+                "-r",
+                scene.path("esp").to_str().unwrap(),
+                room.to_str().unwrap(),
+            ],
+        );
+        std::fs::create_dir(room.join("seed")).unwrap();
+        std::fs::write(room.join("seed/user-data"), USER_DATA).unwrap();
+        std::fs::write(room.join("seed/network-config"), NETWORK).unwrap();
+        clean.says("dpkg --install ukikit_*.deb");
+        let device = tpm.device();
+        clean.says(&format!(
+            "ukikit first-boot --source=seed --esp=esp --machine=virtual --tpm2-device='{device}'"
+        ));
+        let applied = clean.says(&format!("tpm='{device}'; {APPLIED}"));
+        assert_eq!(
+            applied,
+            "admin:x:1000:1000:The administrator:/home/admin:/bin/bash\n\
+             $y$j9T$abcdefghijklmnopqrstuv$ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGHIJKLMNOPQ\n\
+             admin adm\n\
+             drwx------ admin /home/admin\n\
+             -rw------- admin /home/admin/.ssh/authorized_keys\n\
+             -r--r----- root /etc/sudoers.d/90-admin\n\
+             -rw------- root /etc/app/token\n\
+             s3cret\n\
+             [Match]\nName=eno1\n\n[Network]\nDHCP=ipv4\n"
+        );
+        // The unit reads well to the systemd of each.
+        assert_eq!(
+            clean.says("systemd-analyze verify --man=no ukikit-first-boot.service 2>&1"),
+            ""
+        );
+    }
+}
+
+const USER_DATA: &str = "#cloud-config
+users:
+- name: admin
+  gecos: The administrator
+  groups: [adm]
+  sudo: ALL=(ALL) ALL
+  passwd: $y$j9T$abcdefghijklmnopqrstuv$ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGHIJKLMNOPQ
+  ssh_authorized_keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA admin]
+write_files:
+- {path: /etc/app/token, permissions: '0600', content: \"s3cret\\n\"}
+";
+const NETWORK: &str = "version: 2\nethernets:\n  eno1: {dhcp4: true}\n";
