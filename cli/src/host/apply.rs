@@ -44,6 +44,29 @@ pub struct Applied {
     pub findings: Findings,
 }
 
+impl<'a> Apply<'a> {
+    /// Never over files that ukikit has not placed, and not on trial.
+    pub fn new(
+        plan: &'a Plan,
+        esp: &'a Esp,
+        sources: &'a Sources<'a>,
+        key: &'a FingerprintKey,
+        host: &'a str,
+        known: &'a [SealedCredential],
+    ) -> Self {
+        Self {
+            plan,
+            esp,
+            sources,
+            key,
+            host,
+            known,
+            force: false,
+            tries: None,
+        }
+    }
+}
+
 impl Apply<'_> {
     /// Reads the secrets, seals what is new or differs, and makes one change of it. Nothing is written.
     ///

@@ -44,6 +44,27 @@ pub struct Destination<'a> {
     pub on_trial: bool,
 }
 
+impl<'a> Destination<'a> {
+    /// Without images, and not on trial.
+    pub fn new(
+        esp: &'a Esp,
+        uki: UkiPath,
+        identity: &'a HostIdentity,
+        identity_name: &'a Path,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            esp,
+            uki,
+            identity,
+            identity_name,
+            images: Vec::new(),
+            now,
+            on_trial: false,
+        }
+    }
+}
+
 /// What will be made.
 pub struct Plan {
     pub(crate) credentials: Vec<Planned>,

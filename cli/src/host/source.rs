@@ -186,6 +186,16 @@ impl fmt::Debug for Sources<'_> {
     }
 }
 
+impl<'a> Sources<'a> {
+    /// Where nobody is there to be asked.
+    pub fn unattended(values: &'a Values) -> Self {
+        Self {
+            values,
+            ask: &|_| bail!("nobody is there to be asked"),
+        }
+    }
+}
+
 impl Sources<'_> {
     /// The whole content. No value stands in an error.
     pub(crate) fn read(&self, parts: &[Part]) -> Result<Secret> {
