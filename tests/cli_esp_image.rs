@@ -5,18 +5,16 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use std::any::Any;
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::{Arc, Mutex};
 
+use support::fat::{Logged, assert_boots, assert_harmless, fsck, tree, tree_of, visible};
 use support::uki::pe_file;
 use support::{run, skip, succeed, text, ukikit};
 use tempfile::TempDir;
-use ukikit_esp::volume::{Blocks, Fat, FilePart, NodeKind, Volume};
+use ukikit_esp::volume::Fat;
 use ukikit_esp::{Changes, Error, Esp, File, Placing};
 
 const UKI: &str = "EFI/Linux/vendor+3-0.efi";
@@ -140,26 +138,6 @@ impl Room {
     fn done(&self, arguments: &[&str]) -> String {
         text(&succeed(arguments[1], self.ukikit(arguments)))
     }
-}
-
-/// What fsck.fat says of it without changing it, less its heading, its sum and what it would do.
-fn fsck(image: &Path) -> Vec<String> {
-    let checked = Command::new("fsck.fat")
-        .arg("-n")
-        .arg(image)
-        .output()
-        .unwrap();
-    let said = text(&checked.stdout) + &text(&checked.stderr);
-    let around = [
-        "fsck.fat ",
-        "Leaving filesystem unchanged",
-        "  Auto-correcting",
-    ];
-    let finding = |line: &&str| {
-        let none = line.is_empty() || line.contains(" files, ");
-        !none && !around.iter().any(|start| line.starts_with(start))
-    };
-    said.lines().filter(finding).map(str::to_owned).collect()
 }
 
 #[test]
@@ -293,91 +271,6 @@ fn one_sentence_for_what_is_no_image() {
     }
 }
 
-/// What was written where.
-type Write = (usize, Vec<u8>);
-
-/// A medium in memory with a log of all writes.
-#[derive(Debug, Clone)]
-struct Logged {
-    bytes: Arc<Mutex<Vec<u8>>>,
-    log: Arc<Mutex<Vec<Write>>>,
-}
-
-impl Logged {
-    fn new(bytes: Vec<u8>) -> Self {
-        Self {
-            bytes: Arc::new(Mutex::new(bytes)),
-            log: Arc::default(),
-        }
-    }
-}
-
-impl Blocks for Logged {
-    fn length(&self) -> io::Result<u64> {
-        Ok(u64::try_from(self.bytes.lock().unwrap().len()).unwrap())
-    }
-
-    fn read_at(&self, place: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let bytes = self.bytes.lock().unwrap();
-        let found = bytes
-            .get(usize::try_from(place).unwrap()..)
-            .and_then(|bytes| bytes.get(..buffer.len()));
-        buffer.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-
-    fn write_at(&self, place: u64, bytes: &[u8]) -> io::Result<()> {
-        let place = usize::try_from(place).unwrap();
-        self.bytes.lock().unwrap()[place..place + bytes.len()].copy_from_slice(bytes);
-        self.log.lock().unwrap().push((place, bytes.to_vec()));
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn lock(&self) -> io::Result<Box<dyn Any + Send + Sync>> {
-        Ok(Box::new(()))
-    }
-}
-
-type Tree = BTreeMap<String, Option<Vec<u8>>>;
-
-fn tree(image: &Path) -> Tree {
-    tree_on(&Fat::open(FilePart::boot_partitions(image).unwrap().remove(0)).unwrap())
-}
-
-fn tree_of(bytes: Vec<u8>) -> Tree {
-    tree_on(&Fat::open(Logged::new(bytes)).unwrap())
-}
-
-fn tree_on(fat: &Fat) -> Tree {
-    let mut found = Tree::new();
-    let mut left = vec![String::new()];
-    while let Some(directory) = left.pop() {
-        for node in fat.list(&directory).unwrap() {
-            let path = format!("{directory}/{}", node.name);
-            let path = path.trim_start_matches('/').to_owned();
-            if node.kind == NodeKind::Directory {
-                left.push(path.clone());
-                found.insert(path, None);
-            } else {
-                let mut content = Vec::new();
-                fat.open(&path).unwrap().read_to_end(&mut content).unwrap();
-                found.insert(path, Some(content));
-            }
-        }
-    }
-    found
-}
-
-/// Less what the engine keeps for itself.
-fn visible(mut tree: Tree) -> Tree {
-    tree.retain(|path, _| !path.starts_with("loader/ukikit") && path != "loader");
-    tree
-}
-
 fn files(list: &[(&str, usize)]) -> Vec<File> {
     let file = |&(path, size): &(&str, usize)| {
         File::new(path, vec![u8::try_from(size % 251).unwrap(); size])
@@ -399,20 +292,6 @@ fn update(esp: &Esp) -> Result<Changes, Error> {
     ]);
     esp.put(new, &Placing::new())
 }
-
-/// What fsck.fat may say of a state in between: clusters without an owner, a mark of being in use, and sums and copies that lag.
-const HARMLESS: [&str; 10] = [
-    "Dirty bit is set",
-    "Automatically removing dirty bit",
-    "There are differences between boot sector and its backup",
-    "This is mostly harmless. Differences: (offset:original/backup)",
-    "65:01/00",
-    "Not automatically fixing this",
-    "Reclaimed ",
-    "Free cluster summary wrong",
-    "FATs differ but appear to be intact",
-    "Using first FAT",
-];
 
 #[test]
 fn after_each_write_it_is_the_old_or_the_new_set() {
@@ -473,47 +352,5 @@ fn after_each_write_it_is_the_old_or_the_new_set() {
         assert!(as_old > 5 && as_new > 2, "{as_old} old, {as_new} new");
         fs::write(&image, &state).unwrap();
         assert_eq!(fsck(&image), Vec::<String>::new());
-    }
-}
-
-fn assert_harmless(image: &Path, state: &[u8], when: &str) {
-    fs::write(image, state).unwrap();
-    for line in fsck(image) {
-        let harmless = HARMLESS
-            .iter()
-            .any(|start| line.trim_start().starts_with(start));
-        assert!(harmless, "{when}: {:?}", fsck(image));
-    }
-}
-
-/// Every file is whole, old or new; what both sets have is there; what is new and can be started has its companions.
-#[track_caller]
-fn assert_boots(now: &Tree, old: &Tree, new: &Tree) {
-    let (now, old, new) = (
-        visible(now.clone()),
-        visible(old.clone()),
-        visible(new.clone()),
-    );
-    for (path, content) in &now {
-        assert!(
-            [old.get(path), new.get(path)].contains(&Some(content)),
-            "{path}"
-        );
-    }
-    for path in old.keys().filter(|path| new.contains_key(*path)) {
-        assert!(now.contains_key(path), "{path} is missing");
-    }
-    let companions = |tree: &Tree| {
-        let mut tree = tree.clone();
-        tree.retain(|path, _| {
-            path.contains(".extra.d/") || path.starts_with("loader/e") && path.ends_with(".raw")
-        });
-        tree
-    };
-    if now.contains_key("EFI/Linux/new.efi") {
-        assert_eq!(companions(&now), companions(&new));
-    }
-    if now.contains_key("loader/entries/new.conf") {
-        assert!(now.contains_key("EFI/Linux/new.efi"));
     }
 }

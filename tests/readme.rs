@@ -29,7 +29,12 @@ fn what_the_manual_shows_works_when_pasted() {
     let pasted: Vec<_> = pasted.filter(|(_, count)| *count > 0).collect();
     assert_eq!(
         pasted,
-        [("admin.md", 7), ("concepts.md", 4), ("first-boot.md", 8)]
+        [
+            ("admin.md", 7),
+            ("concepts.md", 4),
+            ("first-boot.md", 8),
+            ("packager.md", 7)
+        ]
     );
 }
 

@@ -4,6 +4,8 @@
 //! `tests/run --full` makes the root with the packages (`UKIKIT_ROOT_FEATURES`) and the lab of its own
 //! (`UKIKIT_FEATURE_LAB`): a UKI and its extensions have to come from the same packages.
 
+mod disk_log;
+mod first_boot;
 mod host;
 mod servers;
 mod storage;

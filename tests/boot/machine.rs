@@ -90,7 +90,7 @@ impl Machine {
         let tpm = self.start_tpm(work);
         let finished = self.run_guest(work, devices, exchanges);
         drop(tpm);
-        self.take_over_counters(&work.join("esp.img"));
+        self.take_over(&work.join("esp.img"));
 
         let console = text(&fs::read(work.join("console.log")).unwrap());
         let report = Report::parse(&fs::read(work.join("report.log")).unwrap(), console);
@@ -105,19 +105,13 @@ impl Machine {
         report
     }
 
-    /// The boot loader counts in the names of entries.
-    fn take_over_counters(&self, image: &Path) {
-        let loader = self.esp.join("loader");
-        if !loader.join("entries").exists() {
-            return;
-        }
-        fs::remove_dir_all(loader.join("entries")).unwrap();
+    /// What was written to the ESP: the boot loader counts in the names of entries, and a system may have changed what it likes.
+    fn take_over(&self, image: &Path) {
+        fs::remove_dir_all(&self.esp).unwrap();
+        fs::create_dir(&self.esp).unwrap();
         let inside = format!("{}@@1M", image.display());
-        let into = loader.display().to_string();
-        run(
-            "mcopy",
-            ["-i", &inside, "-s", "-Q", "-m", "::/loader/entries", &into],
-        );
+        let into = self.esp.display().to_string();
+        run("mcopy", ["-i", &inside, "-s", "-Q", "-m", "::*", &into]);
     }
 
     fn start_tpm(&self, work: &Path) -> Process {

@@ -7,6 +7,7 @@
 pub(crate) mod bench;
 pub(crate) mod event_log;
 pub(crate) mod extension;
+pub(crate) mod fat;
 pub(crate) mod identities;
 pub(crate) mod pe;
 pub(crate) mod schema;

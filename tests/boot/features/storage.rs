@@ -2,11 +2,11 @@
 //! the tools of the root with the features make.
 
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::support::succeed;
 use crate::support::systemd::{Room, Systemd};
+use crate::support::{run, succeed};
 
 /// Where a logical volume's first extent, and an array's data, begin.
 const DATA: u64 = 1 << 20;
@@ -49,6 +49,67 @@ const LVM: &str = r#"
         lvm $command --driverloaded n --devices "$loop" "$@"
     done
 "#;
+
+/// What ukikit needs on the root, and the vendor's initrd, from which that is made, does not have: the driver of the ESP's file
+/// system, and who tells what the machine is.
+const INSTALL: &str = r#"
+    kernel=$(basename /usr/lib/modules/*)
+    for module in fat/fat fat/vfat nls/nls_ascii nls/nls_cp437; do
+        file=usr/lib/modules/$kernel/kernel/fs/$module.ko.xz
+        install -D -m 644 "/$file" "tree/$file"
+    done
+    depmod --basedir tree "$kernel" 2>/dev/null
+    libraries=usr/lib/x86_64-linux-gnu
+    cp -n /usr/bin/systemd-detect-virt tree/usr/bin/
+    cp -n /$libraries/libgcc_s.so.1 /$libraries/libm.so.6 tree/$libraries/
+    mkdir -p tree/efi tree/var/lib
+"#;
+
+/// A root with ukikit, which starts as a system does before it reports itself.
+pub(super) struct System<'a>(&'a Storage);
+
+impl<'a> System<'a> {
+    pub(super) fn new(storage: &'a Storage) -> Self {
+        let system = Self(storage);
+        storage.run(INSTALL);
+        let program = storage.room.path("tree/usr/bin/ukikit");
+        let program = program.display().to_string();
+        run("strip", ["-o", &program, env!("CARGO_BIN_EXE_ukikit")]);
+        system.put("usr/lib/lab/brief", b"");
+        system.put(
+            "usr/lib/systemd/system/lab-host.service.d/system.conf",
+            b"[Unit]\nWants=sysinit.target\nAfter=sysinit.target\n",
+        );
+        system
+    }
+
+    /// A file, by its path.
+    pub(super) fn put(&self, path: &str, content: &[u8]) {
+        let path = self.0.room.path("tree").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    /// A unit that starts early.
+    pub(super) fn unit(&self, name: &str, content: &[u8]) {
+        let units = "usr/lib/systemd/system";
+        self.put(&format!("{units}/{name}"), content);
+        let wants = self
+            .0
+            .room
+            .path("tree")
+            .join(units)
+            .join("sysinit.target.wants");
+        fs::create_dir_all(&wants).unwrap();
+        symlink(format!("../{name}"), wants.join(name)).unwrap();
+    }
+
+    /// The disk with it, and this fstab(5).
+    pub(super) fn disk(&self, fstab: &str) -> PathBuf {
+        self.put("etc/fstab", fstab.as_bytes());
+        self.0.ext4("192M")
+    }
+}
 
 impl Storage {
     pub(super) fn new(features: &Systemd, lab: &Path) -> Self {
