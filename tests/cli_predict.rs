@@ -11,7 +11,7 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use ukikit_esp::Bank;
+use ukikit_esp::{Bank, Hash};
 
 use support::{event_log, pe, schema, text, ukikit, vector, vector_json};
 
@@ -367,6 +367,40 @@ fn programs_are_measured_by_their_authenticode_hash() {
 }
 
 /// What a planned change makes of the PCRs is what they are once it is made; the ESP is not touched.
+/// What only the firmware knows comes from its log, and is extended by what comes later.
+#[test]
+fn secure_boot_is_taken_from_the_log_of_a_boot() {
+    let (room, esp) = room();
+    let events = [
+        (7, "SecureBoot", vec![1; 32]),
+        (4, "program", vec![2; 32]),
+        (7, "PK", vec![3; 32]),
+    ];
+    let log = room.path().join("eventlog");
+    fs::write(&log, event_log::write(events)).unwrap();
+    let log = format!("--secure-boot-log={}", log.display());
+    let said = json_of(&[&esp, "--uki=EFI/Linux/a.efi", &log]);
+    let mut value = Bank::Sha256.zero();
+    for digest in [[1; 32], [3; 32]] {
+        value = value.extended(Bank::Sha256, &Hash::from_bytes(&digest));
+    }
+    let banks = &said["points"]["after-stub"];
+    assert_eq!(banks.as_object().unwrap().len(), 1, "{banks}");
+    assert_eq!(banks["sha256"]["7"], value.to_string());
+    let separator = Bank::Sha256.hash(&[b"os-separator"]);
+    value = value.extended(Bank::Sha256, &separator);
+    for moment in ["os-separator", "ready"] {
+        assert_eq!(said["points"][moment]["sha256"]["7"], value.to_string());
+    }
+
+    let refused = predict(&[&esp, "--uki=EFI/Linux/a.efi", &log, "--bank=sha384"]);
+    assert_eq!(
+        text(&refused.stderr),
+        "error: the event log has no bank sha384\n"
+    );
+    assert_eq!(refused.status.code(), Some(1));
+}
+
 #[test]
 fn a_planned_change_is_measured_as_if_it_were_made() {
     let (room, esp) = room();

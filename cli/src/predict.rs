@@ -9,6 +9,7 @@ mod difference;
 mod format;
 mod pcrlock;
 mod programs;
+mod secure_boot;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -23,13 +24,15 @@ pub use difference::{Difference, Seen, difference};
 pub use format::{phase_path, signature_policy};
 pub use pcrlock::{PcrlockPolicy, Variant, pcrlock};
 pub use programs::programs;
+pub use secure_boot::secure_boot;
 
-/// The PCRs the boot loader, the stub and the initrd measure into (systemd's `tpm2-pcr.h`), and that of the programs the
-/// firmware starts.
-pub const PCRS: [u32; 4] = [4, 11, 12, 13];
+/// The PCRs the boot loader, the stub and the initrd measure into (systemd's `tpm2-pcr.h`), and those of the programs the
+/// firmware starts and of Secure Boot.
+pub const PCRS: [u32; 5] = [4, 7, 11, 12, 13];
 
-/// Those that say nothing until something is measured into them: without the UKI, or without knowing what starts it.
-const OPEN: [u32; 2] = [4, 11];
+/// Those that say nothing until something is measured into them: without the UKI, without knowing what starts it, without the
+/// log of a boot.
+const OPEN: [u32; 3] = [4, 7, 11];
 
 /// A moment of the boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -40,7 +43,7 @@ pub enum Moment {
     AfterStub,
     /// `systemd-pcrphase-initrd.service` has extended PCR 11.
     EnterInitrd,
-    /// `systemd-pcrosseparator.service`, where the initrd has it, has extended PCR 12 and 13, and others as well, 4 among them.
+    /// `systemd-pcrosseparator.service`, where the initrd has it, has extended PCR 12 and 13, and others as well, 4 and 7 among them.
     OsSeparator,
     /// The initrd is left.
     LeaveInitrd,
@@ -77,7 +80,7 @@ impl Moment {
     fn measured(self) -> Option<(&'static [u32], &'static str)> {
         match self {
             Self::AfterStub => None,
-            Self::OsSeparator => Some((&[4, 12, 13], self.as_str())),
+            Self::OsSeparator => Some((&[4, 7, 12, 13], self.as_str())),
             _ => Some((&[11], self.as_str())),
         }
     }
@@ -107,7 +110,8 @@ pub struct Registers(pub Vec<(u32, Hash)>);
 pub struct Predicted {
     /// Where to.
     pub pcr: u32,
-    /// `EV_IPL` or `EV_EVENT_TAG`; in PCR 4 `EV_EFI_ACTION`, `EV_SEPARATOR` or `EV_EFI_BOOT_SERVICES_APPLICATION`.
+    /// `EV_IPL` or `EV_EVENT_TAG`; in PCR 4 `EV_EFI_ACTION`, `EV_SEPARATOR` or `EV_EFI_BOOT_SERVICES_APPLICATION`; in
+    /// PCR 7 what the log calls it, or `other`.
     #[serde(rename = "type")]
     pub event_type: &'static str,
     /// The tag of an `EV_EVENT_TAG`.
@@ -141,14 +145,14 @@ impl Prediction {
         Self::of(events(boot, banks), banks, separator)
     }
 
-    /// The same with what the firmware measures of the programs that are started, from [`programs`].
+    /// The same with what the firmware measures: from [`programs`], from [`secure_boot`].
     #[must_use]
-    pub fn with_programs(self, mut programs: Vec<Predicted>) -> Self {
+    pub fn with_firmware(self, mut measured: Vec<Predicted>) -> Self {
         let banks: Vec<Bank> = self.banks().collect();
         let mut moments = self.points.0.iter().map(|(moment, _)| *moment);
         let separator = moments.any(|moment| moment == Moment::OsSeparator);
-        programs.extend(self.events);
-        Self::of(programs, &banks, separator)
+        measured.extend(self.events);
+        Self::of(measured, &banks, separator)
     }
 
     fn of(events: Vec<Predicted>, banks: &[Bank], separator: bool) -> Self {

@@ -56,14 +56,20 @@ impl Started {
 
     /// The registers at the moment of the report, the log of the firmware in every bank, and the log event for event.
     pub(crate) fn assert_measured(&self, report: &Report, moment: &str) {
+        let directory = TempDir::new().unwrap();
+        let file = directory.path().join("eventlog");
+        fs::write(&file, &report.facts["eventlog"]).unwrap();
+        let log = EventLog::parse(&report.facts["eventlog"]).unwrap();
+        let banks: Vec<&str> = log.banks().iter().map(|bank| bank.as_str()).collect();
         let mut predict = ukikit();
         predict.args(self.predict()).arg("--json=short");
+        predict.arg("--secure-boot-log").arg(&file);
+        predict.arg(format!("--bank={}", banks.join(",")));
         let said = succeed("predict", predict.output().unwrap());
         let said: Value = serde_json::from_slice(&said).unwrap();
         let line = report.fact("proc/cmdline");
         assert_eq!(said["commandLine"], line.trim_end_matches('\n'));
-        let log = EventLog::parse(&report.facts["eventlog"]).unwrap();
-        for pcr in [4, 11, 12, 13] {
+        for pcr in [4, 7, 11, 12, 13] {
             let name = pcr.to_string();
             let register = report.fact(&format!("pcr-sha256/{pcr}"));
             let expected = &said["points"][moment]["sha256"][&name];
@@ -74,9 +80,6 @@ impl Started {
                 assert_eq!(value, *expected, "PCR {pcr} in {bank}");
             }
         }
-        let directory = TempDir::new().unwrap();
-        let file = directory.path().join("eventlog");
-        fs::write(&file, &report.facts["eventlog"]).unwrap();
         let mut compare = ukikit();
         compare.args(self.predict()).arg("--diff").arg(&file);
         let same = succeed("predict --diff", compare.output().unwrap());

@@ -10,7 +10,8 @@ use clap::{ArgGroup, Args, ValueEnum};
 use serde::Serialize;
 use ukikit::PlannedBoot;
 use ukikit::predict::{
-    Difference, Prediction, Variant, difference, pcrlock, programs, signature_policy,
+    Difference, PCRS, Prediction, Variant, difference, pcrlock, programs, secure_boot,
+    signature_policy,
 };
 use ukikit_creds::PolicyKey;
 use ukikit_esp::{Bank, Boot, Companion, Esp, EventLog, LoaderEntry, Start, Target, UkiPath};
@@ -26,12 +27,15 @@ pub(crate) struct Predict {
     root: OneRoot,
     #[command(flatten)]
     started: Started,
-    /// Only these banks [default: sha256, sha384, sha512, sha1]
+    /// Only these banks [default: sha256, sha384, sha512, sha1; with --secure-boot-log= those it has]
     #[arg(long, value_name = "BANK", value_delimiter = ',', value_parser = bank)]
     bank: Vec<Bank>,
     /// What starts the UKI, for PCR 4: the path of the boot loader on the ESP, or none when the firmware does
     #[arg(long, value_name = "PATH")]
     loader: Option<String>,
+    /// Take PCR 7 from the event log of a boot: it stays while the keys of Secure Boot do, and the signers of all that is started
+    #[arg(long, value_name = "EVENTLOG")]
+    secure_boot_log: Option<PathBuf>,
     /// As if these companions lay beside the UKI, each under its own name
     #[arg(long, value_name = "FILE")]
     place: Vec<PathBuf>,
@@ -200,10 +204,11 @@ impl Predict {
             let path = &planned.uki_path;
             out.note(format_args!("`{path}` is not on the ESP: no PCR 11"));
         }
-        let banks = if self.bank.is_empty() {
-            BANKS.to_vec()
-        } else {
-            self.bank
+        let secure_boot_log = self.secure_boot_log.as_deref().map(read_log).transpose()?;
+        let banks = match &secure_boot_log {
+            _ if !self.bank.is_empty() => self.bank,
+            Some(log) => log.banks(),
+            None => BANKS.to_vec(),
         };
         let target = Target::Uki(planned.uki_path.clone());
         let placed = self.place.iter().map(|path| Companion::read(path));
@@ -221,8 +226,11 @@ impl Predict {
             let own = (loader != "none").then(|| esp.read(loader)).transpose()?;
             let own = own.as_deref().map(|file| (loader, file));
             if let Some(programs) = programs(&planned, &boot, own, &banks)? {
-                prediction = prediction.with_programs(programs);
+                prediction = prediction.with_firmware(programs);
             }
+        }
+        if let Some(log) = &secure_boot_log {
+            prediction = prediction.with_firmware(secure_boot(log, &banks)?);
         }
         if let Some(path) = &self.diff {
             return compare(&planned, &boot, &prediction, path, self.json, out);
@@ -280,6 +288,12 @@ fn read_key(path: &Path) -> Result<PolicyKey> {
     PolicyKey::from_pem(&pem).with_context(cannot_use)
 }
 
+fn read_log(path: &Path) -> Result<EventLog> {
+    let cannot_read = || format!("cannot read `{}`", path.display());
+    let file = fs::read(path).with_context(cannot_read)?;
+    EventLog::parse(&file).with_context(cannot_read)
+}
+
 /// Status 1 when something differs.
 fn compare(
     planned: &PlannedBoot,
@@ -289,17 +303,14 @@ fn compare(
     json: Json,
     out: &mut Output,
 ) -> Result<ExitCode> {
-    let cannot_read = || format!("cannot read `{}`", path.display());
-    let file = fs::read(path).with_context(cannot_read)?;
-    let log = EventLog::parse(&file).with_context(cannot_read)?;
+    let log = read_log(path)?;
+    let firmware = |pcr: u32| prediction.events.iter().any(|event| event.pcr == pcr);
+    let compared = PCRS.into_iter().filter(|&pcr| pcr > 7 || firmware(pcr));
     let comparison = Comparison {
         schema: 1,
         uki: planned.uki_path.as_str(),
         difference: difference(prediction, boot, &planned.files, &log)?,
-        compared: match prediction.events.iter().any(|event| event.pcr == 4) {
-            true => "4, 11, 12 and 13",
-            false => "11, 12 and 13",
-        },
+        compared: compared.collect(),
     };
     let same = comparison.difference.is_none();
     out.show(&comparison, json)?;
@@ -337,14 +348,19 @@ struct Comparison<'a> {
     difference: Option<Difference>,
     /// The PCRs, for people.
     #[serde(skip)]
-    compared: &'static str,
+    compared: Vec<u32>,
 }
 
 impl fmt::Display for Comparison<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.difference {
             Some(difference) => difference.fmt(f),
-            None => write!(f, "every event of PCR {} is as predicted", self.compared),
+            None => {
+                let all: Vec<String> = self.compared.iter().map(u32::to_string).collect();
+                let all = all.join(", ");
+                let (most, last) = all.rsplit_once(", ").unwrap_or(("", &all));
+                write!(f, "every event of PCR {most} and {last} is as predicted")
+            }
         }
     }
 }
