@@ -394,6 +394,12 @@ impl<'a> Scene<'a> {
         .unwrap();
     }
 
+    /// What the boot loader finds by itself.
+    fn start_by_default(&self) {
+        fs::remove_dir_all(self.esp().join("loader/entries")).unwrap();
+        fs::write(self.esp().join("loader/loader.conf"), "timeout 0\n").unwrap();
+    }
+
     /// What the boot left behind tells of as many companions, and of each what was to be expected.
     fn assert_explained(&self, report: &Report, companions: usize) {
         let room = TempDir::new().unwrap();

@@ -193,15 +193,20 @@ impl Stage {
         fs::create_dir_all(&drop_in).unwrap();
         // In the place of the lab's own, which reports.
         fs::write(drop_in.join("lab.conf"), "[Service]\n").unwrap();
-        let addon = self.scene.path("shell.addon.efi");
+        let tree = self.scene.path("shell");
+        self.addon("shell", &format!("--tree={}", tree.display()));
+    }
+
+    /// Makes an addon, and puts it beside the UKI.
+    fn addon(&self, name: &str, content: &str) {
+        let addon = self.scene.path(&format!("{name}.addon.efi"));
         let mut build = ukikit();
-        build.args(["addon", "build"]);
-        build.arg(format!("--tree={}", self.scene.path("shell").display()));
+        build.args(["addon", "build", content]);
         build.arg(format!("--output={}", addon.display()));
         succeed("addon build", build.output().unwrap());
         let companions = self.scene.esp().join("EFI/Linux/vendor.efi.extra.d");
         fs::create_dir_all(&companions).unwrap();
-        fs::copy(addon, companions.join("shell.addon.efi")).unwrap();
+        fs::copy(&addon, companions.join(addon.file_name().unwrap())).unwrap();
     }
 
     /// Seals it to the machine and places it.

@@ -118,7 +118,7 @@ pub(crate) fn visible(mut tree: Tree) -> Tree {
 }
 
 /// What fsck.fat may say of a state in between: clusters without an owner, a mark of being in use, and sums and copies that lag.
-const HARMLESS: [&str; 10] = [
+pub(crate) const HARMLESS: [&str; 10] = [
     "Dirty bit is set",
     "Automatically removing dirty bit",
     "There are differences between boot sector and its backup",
