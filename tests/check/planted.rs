@@ -6,8 +6,8 @@ use ukikit_creds::{Key, PcrPolicy, Timestamp};
 use ukikit_sysext::{ImageClass, Scope};
 
 use crate::scene::{
-    Feature, KERNEL, Scene, Vendor, binding, bound_to_pcr_12, credential, elf_that_needs, signed,
-    sized_credential,
+    Feature, KERNEL, Scene, Vendor, binding, bound_to_pcr_12, credential, elf_that_needs,
+    elf_that_needs_in, signed, sized_credential,
 };
 use crate::support::{identities, pe, vector};
 
@@ -353,7 +353,12 @@ fn layers(scene: &Scene, expected: &mut Expected) {
     plant("confext-read-only", confext);
     let good = Feature::new("zabove")
         .file("usr/share/x", "two")
-        .file("usr/bin/linked", elf_that_needs("libc.so.6"));
+        .file("usr/bin/linked", elf_that_needs("libc.so.6"))
+        .file("usr/lib/tool/libown.so.1", elf_that_needs("libc.so.6"))
+        .file(
+            "usr/bin/tool-of-its-own",
+            elf_that_needs_in("libown.so.1", "/usr/lib/tool"),
+        );
     scene.own("layers", "zabove.sysext.raw", good.build());
     assert_eq!(KERNEL, "6.18.0");
 }

@@ -297,13 +297,27 @@ pub(crate) fn sized_credential(
     file.to_text(LINE).into_bytes()
 }
 
-/// A shared object that asks for a library: just enough of ELF for its dynamic section ("ELF-64 Object File Format").
+/// A shared object that asks for a library.
 pub(crate) fn elf_that_needs(library: &str) -> Vec<u8> {
-    let strings = format!("\0{library}\0").into_bytes();
+    elf(library, None)
+}
+
+/// The same, looked for in this directory first.
+pub(crate) fn elf_that_needs_in(library: &str, directory: &str) -> Vec<u8> {
+    elf(library, Some(directory))
+}
+
+/// Just enough of ELF for its dynamic section ("ELF-64 Object File Format").
+fn elf(library: &str, runpath: Option<&str>) -> Vec<u8> {
+    let strings = format!("\0{library}\0{}\0", runpath.unwrap_or_default()).into_bytes();
+    let mut entries = vec![[1, 1]]; // NEEDED
+    entries.extend(runpath.map(|_| [29, library.len() + 2])); // RUNPATH
+    entries.push([0, 0]);
     let word = |value: usize| (value as u64).to_le_bytes();
     let half = |value: u32| value.to_le_bytes();
     let (strings_at, dynamic_at) = (64, 64 + strings.len().next_multiple_of(8));
-    let sections_at = dynamic_at + 32;
+    let dynamic_size = 16 * entries.len();
+    let sections_at = dynamic_at + dynamic_size;
     let mut file = b"\x7fELF\x02\x01\x01".to_vec();
     file.resize(16, 0);
     file.extend([3, 0, 62, 0, 1, 0, 0, 0]); // shared object, x86-64
@@ -311,7 +325,7 @@ pub(crate) fn elf_that_needs(library: &str) -> Vec<u8> {
     file.extend([0, 0, 0, 0, 64, 0, 56, 0, 0, 0, 64, 0, 3, 0, 1, 0]);
     file.extend(&strings);
     file.resize(dynamic_at, 0);
-    file.extend([word(1), word(1), word(0), word(0)].concat()); // NEEDED, then the end
+    file.extend(entries.as_flattened().iter().flat_map(|value| word(*value)));
     let mut section = |kind: u32, at: usize, size: usize, link: u32, entry: usize| {
         file.extend([half(0), half(kind)].concat());
         file.extend([word(0), word(0), word(at), word(size)].concat());
@@ -320,6 +334,6 @@ pub(crate) fn elf_that_needs(library: &str) -> Vec<u8> {
     };
     section(0, 0, 0, 0, 0);
     section(3, strings_at, strings.len(), 0, 0);
-    section(6, dynamic_at, 32, 1, 16);
+    section(6, dynamic_at, dynamic_size, 1, 16);
     file
 }
