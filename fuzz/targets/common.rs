@@ -1,4 +1,6 @@
-//! What can be asked of every tree, whichever file it was read from.
+//! What the targets share: what can be asked of every tree, and whom they trust.
+
+#![allow(dead_code, reason = "every target uses another part")]
 
 use ukikit_sysext::{Kind, Tree};
 
