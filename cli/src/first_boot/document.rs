@@ -90,7 +90,7 @@ pub struct MetaData {
 ///
 /// # Errors
 ///
-/// As [`Document::parse`]; an instance ID that is no short printable text.
+/// Text that is no YAML, with its line, or whose top is no mapping; an instance ID that is no short printable text.
 pub fn meta_data(bytes: &[u8]) -> Result<MetaData> {
     let document = Document::parse(bytes)?;
     let top = document.top();
