@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
-use ukikit::check::Level;
 use ukikit::first_boot::{
     AllowedSigners, Configuration, Decision, Facts, Machine, Metadata, Record, Source, Unsigned,
     decide, signed_by, wipe,
@@ -18,6 +17,7 @@ use ukikit_esp::{Esp, Target, UkiPath};
 
 use super::cred::{TpmDevice, read_identity};
 use super::esp::{Changing, with_remedy};
+use super::host::refuse_errors;
 use crate::file;
 use crate::output::{Output, with_hint};
 use crate::system;
@@ -237,10 +237,12 @@ impl FirstBoot {
             };
             match made {
                 Err(Error::OwnerLocked) => {}
-                made => identity.storage_root_key = Some(made?),
-            }
-            if !self.changing.dry_run {
-                out.note("the TPM had no storage root key: it has one now");
+                made => {
+                    identity.storage_root_key = Some(made?);
+                    if !self.changing.dry_run {
+                        out.note("the TPM had no storage root key: it has one now");
+                    }
+                }
             }
         }
         Ok(identity)
@@ -288,18 +290,7 @@ impl FirstBoot {
             Ok(error) => with_remedy(error),
             Err(error) => error,
         })?;
-        let mut errors = applied
-            .findings
-            .0
-            .iter()
-            .filter(|finding| finding.level == Level::Error);
-        if let Some(finding) = errors.next().filter(|_| !self.force) {
-            let said = anyhow!("{}: {} [{}]", finding.file, finding.reason, finding.rule);
-            return Err(with_hint(
-                said,
-                format!("{}; --force places it all the same", finding.remedy),
-            ));
-        }
+        refuse_errors(&applied.findings, self.force, out)?;
         if !self.changing.dry_run {
             state.keep(&key)?;
         }

@@ -6,6 +6,8 @@ mod plan;
 mod recovery;
 mod schema;
 
+pub(crate) use apply::refuse_errors;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 

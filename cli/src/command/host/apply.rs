@@ -56,7 +56,7 @@ impl Apply {
         };
         let applied = applied.run(&mut rng);
         let applied = applied.map_err(|error| self.explain(error, &plan))?;
-        self.refuse_errors(&applied.findings, out)?;
+        refuse_errors(&applied.findings, self.force, out)?;
         if !self.changing.dry_run {
             state.keep(&key)?;
         }
@@ -97,26 +97,21 @@ impl Apply {
             Err(error) => self.host.hint_at_extensions(error, plan),
         }
     }
+}
 
-    /// A boot that is known to go wrong is not prepared.
-    fn refuse_errors(&self, findings: &Findings, out: &mut Output) -> Result<()> {
-        let errors = findings
-            .0
-            .iter()
-            .filter(|finding| finding.level == Level::Error);
-        for finding in errors {
-            if !self.force {
-                let said = anyhow!("{}: {} [{}]", finding.file, finding.reason, finding.rule);
-                return Err(with_hint(
-                    said,
-                    format!("{}; --force places it all the same", finding.remedy),
-                ));
-            }
-            out.warning(format_args!(
-                "{}: {} [{}]",
-                finding.file, finding.reason, finding.rule
-            ));
+/// A boot that is known to go wrong is not prepared, unless by force, which is told.
+pub(crate) fn refuse_errors(findings: &Findings, force: bool, out: &mut Output) -> Result<()> {
+    let errors = findings
+        .0
+        .iter()
+        .filter(|finding| finding.level == Level::Error);
+    for finding in errors {
+        let said = format!("{}: {} [{}]", finding.file, finding.reason, finding.rule);
+        if !force {
+            let hint = format!("{}; --force places it all the same", finding.remedy);
+            return Err(with_hint(anyhow!(said), hint));
         }
-        Ok(())
+        out.warning(said);
     }
+    Ok(())
 }
