@@ -170,15 +170,20 @@ impl Room {
 
     /// A key, an image that trusts it, and the metadata signed.
     fn sign(&self) {
-        self.shell(
-            "[ -e key ] || ssh-keygen -q -t ed25519 -N '' -C '' -f key
+        self.sign_in("seed");
+    }
+
+    /// The same in this directory.
+    fn sign_in(&self, directory: &str) {
+        let script = "[ -e key ] || ssh-keygen -q -t ed25519 -N '' -C '' -f key
              mkdir -p root/etc/ukikit
              echo \"installer@example.org namespaces=\\\"ukikit-first-boot\\\" $(cat key.pub)\" >root/etc/ukikit/allowed_signers
-             cd seed
+             key=$PWD/key
+             cd DIRECTORY
              rm -f SHA256SUMS SHA256SUMS.sig
              sha256sum * >SHA256SUMS
-             ssh-keygen -q -Y sign -f ../key -n ukikit-first-boot SHA256SUMS",
-        );
+             ssh-keygen -q -Y sign -f $key -n ukikit-first-boot SHA256SUMS";
+        self.shell(&script.replace("DIRECTORY", directory));
     }
 }
 
@@ -261,7 +266,13 @@ fn only_what_an_allowed_signer_signed_counts_where_there_are_any() {
     assert_eq!(room.opened(), BTreeMap::new());
 
     room.sign();
-    room.shell("echo >>seed/SHA256SUMS");
+    room.shell("mv seed/network-config aside");
+    let missing = room.refused(&["--source=seed"]);
+    assert_eq!(
+        missing,
+        "error: metadata of seed: network-config is in SHA256SUMS and is not there\n"
+    );
+    room.shell("mv aside seed/network-config; echo >>seed/SHA256SUMS");
     let list = room.refused(&["--source=seed"]);
     assert_eq!(
         list,
@@ -344,6 +355,17 @@ fn a_config_drive_is_read() {
     assert_eq!(opened["system.hostname"], "web7");
     assert_eq!(opened["ssh.authorized_keys.root"], format!("{KEY}\n"));
     assert_eq!(opened.len(), 2);
+
+    // Signed as it lies there, it counts on hardware too.
+    let meta_data = meta_data.replace("web7", "web8").replace("8367", "8368");
+    room.write("drive/openstack/latest/meta_data.json", &meta_data);
+    room.sign_in("drive/openstack/latest");
+    let said = room.done(&["--source=drive", "--machine=bare-metal"]);
+    assert!(
+        said.contains("instance 83689162, signed by installer@example.org"),
+        "{said}"
+    );
+    assert_eq!(room.opened()["system.hostname"], "web8");
 }
 
 #[test]

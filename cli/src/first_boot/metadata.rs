@@ -54,6 +54,16 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     KNOWN.into_iter().chain(CONFIG_DRIVE.map(|(path, _)| path))
 }
 
+/// What we call the file of this name, which is a config drive's own or ours.
+pub(super) fn known_as(name: &str) -> Option<&'static str> {
+    let own = KNOWN.into_iter().find(|known| *known == name);
+    let on_drive = || {
+        let mut drive = CONFIG_DRIVE.into_iter();
+        drive.find(|(path, _)| path.rsplit('/').next() == Some(name))
+    };
+    own.or_else(|| on_drive().map(|(_, known)| known))
+}
+
 /// Whether a file is part of metadata.
 pub(super) fn is_known(name: &str) -> bool {
     KNOWN.contains(&name)

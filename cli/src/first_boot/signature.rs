@@ -5,7 +5,8 @@
 //! ssh-keygen -Y sign -f key -n ukikit-first-boot SHA256SUMS
 //! ```
 //!
-//! One signature over all files: none can be replaced by that of another host or day.
+//! One signature over all files: none can be replaced by that of another host or day, and none taken away. Those of a config drive may stand
+//! in the list under the names they have there.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use sha2::{Digest, Sha256};
 use ssh_key::{PublicKey, SshSig};
 
-use super::metadata::Files;
+use super::metadata::{Files, known_as};
 
 /// What a signature has to be for.
 pub const NAMESPACE: &str = "ukikit-first-boot";
@@ -101,7 +102,7 @@ fn signer(line: &str) -> Result<Option<(String, PublicKey)>> {
 ///
 /// # Errors
 ///
-/// A signature that does not hold, a file that is not in the list or differs from it.
+/// A signature that does not hold, a file that is not in the list or differs from it, one of the list that is not there.
 pub fn signed_by(files: &Files, signers: &AllowedSigners) -> Result<Option<String>> {
     let (sums, signature) = match (files.get(SUMS), files.get(SIGNATURE)) {
         (None, None) => return Ok(None),
@@ -125,10 +126,14 @@ pub fn signed_by(files: &Files, signers: &AllowedSigners) -> Result<Option<Strin
             "{name} differs from {SUMS}"
         );
     }
+    let mut missing = listed.keys().filter(|name| !files.contains_key(**name));
+    if let Some(name) = missing.next() {
+        bail!("{name} is in {SUMS} and is not there");
+    }
     Ok(Some(who))
 }
 
-/// The sums by name, as sha256sum(1) writes them.
+/// The sums of the files of metadata by name, as sha256sum(1) writes them.
 fn listed(sums: &[u8]) -> Result<BTreeMap<&str, String>> {
     let text = str::from_utf8(sums).context("it is no text")?;
     let line = |line: &'_ str| -> Option<(usize, String)> {
@@ -140,7 +145,9 @@ fn listed(sums: &[u8]) -> Result<BTreeMap<&str, String>> {
     for (at, text) in text.lines().enumerate() {
         let (start, sum) =
             line(text).with_context(|| format!("line {} is none of sha256sum", at + 1))?;
-        listed.insert(text.get(start..).unwrap_or_default(), sum);
+        if let Some(name) = known_as(text.get(start..).unwrap_or_default()) {
+            listed.insert(name, sum);
+        }
     }
     Ok(listed)
 }
