@@ -10,9 +10,11 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use support::uki::pe_file;
 use support::{succeed, text, ukikit, vector};
 use tempfile::TempDir;
+use ukikit_esp::Pe;
 use ukikit_sysext::{Entry, Tree, initrd};
 
 const BUILD: &str = "addon build --architecture=x86-64 --output=feature.addon.efi";
@@ -23,12 +25,15 @@ fn built_verified_and_shown() {
     let built = bench.run(&format!(
         "{BUILD} --tree=tree --cmdline=console=ttyS0 --uname=6.18.0 --sbat-generation=3"
     ));
-    let size = fs::metadata(bench.path("feature.addon.efi")).unwrap().len();
+    let file = fs::read(bench.path("feature.addon.efi")).unwrap();
+    let size = file.len();
+    let addon = Pe::parse(&file).unwrap();
+    let digest = hex::encode(Sha256::digest(addon.section(".initrd").unwrap()));
     assert_eq!(
         built,
         format!(
             "addon         feature.addon.efi\nsize          {size}\narchitecture  x86-64\nkernel        6.18.0\n\
-             sbat          uki-addon.feature, generation 3\nPCR 12        command line, initrd\n"
+             sbat          uki-addon.feature, generation 3\nPCR 12        command line, initrd\n              initrd SHA-256 {digest}\n"
         )
     );
     assert_eq!(

@@ -35,6 +35,7 @@ impl Room {
         room.write_uki(&[
             ("bin/sh", b"shell"),
             ("etc/os-release", b"ID=vendor\nVERSION_ID=1\n"),
+            ("usr/bin/env", b"env"),
             ("usr/bin/sh", b"shell"),
             ("usr/bin/systemd-sysext", b""),
             ("usr/lib/libcryptsetup.so.12", b""),
@@ -124,7 +125,7 @@ fn what_would_not_work_is_refused() {
             )
         },
         "error: `recipes/tool/recipe.toml`: unknown field `program`, expected one of `summary`, `documentation`, `needs`, `dracut`, \
-         `programs`, `files`, `optional-files`, `drivers`, `optional-drivers`, `start`, `credential`\n\nhint: see ukikit recipe list\n",
+         `early`, `programs`, `libraries`, `files`, `optional-files`, `drivers`, `optional-drivers`, `start`, `optional-start`, `credential`\n\nhint: see ukikit recipe list\n",
     );
     refused(
         &|room| fs::remove_file(room.0.path().join("root/usr/bin/tool")).unwrap(),
@@ -134,11 +135,11 @@ fn what_would_not_work_is_refused() {
         &|room| {
             room.write(
                 "recipes/tool/recipe.toml",
-                "summary = \"x\"\nprograms = [\"sh\"]\n",
+                "summary = \"x\"\nprograms = [\"env\"]\n",
             );
-            room.write("root/usr/bin/sh", "newer");
+            room.write("root/usr/bin/env", "newer");
         },
-        "error: not an extension of this base:\n  usr/bin/sh: differs from the base's: a changed copy would replace it for all; \
+        "error: not an extension of this base:\n  usr/bin/env: differs from the base's: a changed copy would replace it for all; \
          it was built from another version, or needs a drop-in\n",
     );
     refused(
@@ -216,7 +217,8 @@ fn what_the_base_lacks_is_told() {
     let (shown, notes, status) = room.build("--recipe=tool");
     assert_eq!(
         notes,
-        "warning: the base lacks the driver erofs, the file system of extensions; add it with dracut's --add-drivers=erofs\n\
+        "warning: the base lacks the driver erofs, the file system of extensions; add it with dracut's --add-drivers=erofs, \
+         or bring it by ukikit addon build --recipe=extensions\n\
          warning: the base lacks a certificate in usr/lib/verity.d/*.crt: only images that the kernel's keyrings know are merged; \
          put the signer's certificate there, or into a signed addon beside the UKI\n"
     );
@@ -224,6 +226,103 @@ fn what_the_base_lacks_is_told() {
     for line in ["release    ID=fedora\n", "           VERSION_ID=43\n"] {
         assert!(shown.contains(line), "{line:?} in {shown}");
     }
+}
+
+/// What has to be there before extensions are merged.
+const EARLY: &str = "summary = \"A library\"\nearly = true\nlibraries = [\"libearly.so.*\", \"libsystemd-shared-*\"]\nfiles = [\"usr/bin/sh\"]\n\
+                     optional-files = [\"usr/lib/systemd/system/early.service\"]\noptional-start = [\"early.service\", \"late.service\"]\n";
+
+#[test]
+fn an_addon_brings_what_the_uki_lacks() {
+    let room = Room::new();
+    room.write("recipes/early/recipe.toml", EARLY);
+    room.write("root/usr/lib/libearly.so.7", "");
+    room.write("root/usr/lib/libsystemd-shared-262.so", "");
+    room.write("root/usr/lib/systemd/system/early.service", "[Unit]\n");
+    // That the base has another version of it does not matter: it keeps its own.
+    room.write("root/usr/bin/sh", "newer");
+    let (shown, notes, status) = room.build("--recipe=early");
+    assert_eq!(
+        (shown.as_str(), notes.as_str(), status),
+        (
+            "",
+            "error: the recipe early has to be there before extensions are merged\n\n\
+             hint: bring it with ukikit addon build --recipe=early\n",
+            1
+        )
+    );
+    let addon = |more: &str| {
+        room.run(&format!(
+            "addon build --root=root --recipes=recipes --uki=vendor.efi --architecture=x86-64 --output=early.addon.efi {more}"
+        ))
+    };
+    let unsigned = "note: the addon is not signed: with Secure Boot on, the firmware refuses it\n";
+    let (shown, notes, status) = addon("--recipe=early --recipe=tool");
+    assert_eq!((notes.as_str(), status), (unsigned, 0));
+    assert!(
+        shown.contains("\nPCR 12        initrd\n              initrd SHA-256 "),
+        "{shown}"
+    );
+    let (inspected, _, _) = room.run("addon inspect early.addon.efi");
+    let files = inspected
+        .lines()
+        .filter_map(|line| line.strip_prefix("initrd        "));
+    let files: Vec<&str> = files.map(|line| line.split(',').next().unwrap()).collect();
+    let units = "/usr/lib/systemd/system";
+    assert_eq!(
+        files,
+        [
+            "/etc/tool.conf",
+            "/usr/bin/tool",
+            "/usr/lib/libearly.so.7",
+            "/usr/lib/libsystemd-shared-262.so",
+            &format!("{units}/early.service"),
+            &format!("{units}/initrd.target.wants/early.service -> ../early.service"),
+            &format!("{units}/initrd.target.wants/tool.service -> ../tool.service"),
+            &format!("{units}/tool.service"),
+        ]
+    );
+
+    let refused = |more: &str, sentence: &str| {
+        let (shown, notes, status) = addon(more);
+        assert_eq!((shown.as_str(), notes.as_str(), status), ("", sentence, 1));
+    };
+    fs::remove_file(room.0.path().join("early.addon.efi")).unwrap();
+    let unit = "[Service]\nExecStart=/usr/bin/nothing\n";
+    room.write("root/usr/lib/systemd/system/early.service", unit);
+    refused(
+        "--recipe=early",
+        "error: would not work in this UKI:\n  usr/lib/systemd/system/early.service: starts /usr/bin/nothing, which neither the base \
+         nor the extension has\n",
+    );
+    fs::remove_file(room.0.path().join("root/usr/lib/libearly.so.7")).unwrap();
+    refused(
+        "--recipe=early",
+        "error: recipe `early`: the system at `root` has no library libearly.so.*\n",
+    );
+    refused(
+        "--kernel-module=fire",
+        "error: the system at `root` has no modules for the kernel 6.1\n",
+    );
+    room.write(
+        "recipes/shell/recipe.toml",
+        "summary = \"x\"\nprograms = [\"sh\"]\n",
+    );
+    refused("--recipe=shell", "error: the UKI has all of it\n");
+    assert!(!room.0.path().join("early.addon.efi").exists());
+
+    // The base is of another systemd.
+    room.write("root/usr/lib/libearly.so.7", "");
+    room.write("root/usr/lib/systemd/system/early.service", "[Unit]\n");
+    room.write_uki(&[
+        ("etc/os-release", b"ID=vendor\nVERSION_ID=1\n"),
+        ("usr/bin/sh", b"shell"),
+        ("usr/lib/libsystemd-shared-258.so", b""),
+    ]);
+    let (_, notes, status) = addon("--recipe=early --dry-run");
+    let warning = "warning: the programs of systemd 262 go into an initrd with systemd 258: better take them from a system with \
+                   the packages of the UKI, see --root=\n";
+    assert_eq!((notes, status), (format!("{warning}{unsigned}"), 0));
 }
 
 /// A link in `.wants` comes too late to start anything.
@@ -316,6 +415,7 @@ fn the_shipped_ones_are_listed() {
         shown,
         "btrfs         Btrfs, on one disk or several\n\
          cryptsetup    One encrypted volume, as the credential cryptsetup.volume says\n\
+         extensions    What merges extensions, for an initrd that cannot (in an addon)\n\
          iscsi         Disks over iSCSI, with CHAP in both directions\n\
          lvm           Logical volumes, activated as their disks appear\n\
          mdraid        Linux software RAID, assembled as its disks appear\n\
@@ -325,8 +425,10 @@ fn the_shipped_ones_are_listed() {
          network-cards Drivers of Ethernet cards in real machines, for the recipe network\n\
          nfs           A root over NFS 3 or 4, without Kerberos\n\
          nvme-tcp      Disks over NVMe/TCP, with DH-HMAC-CHAP in both directions\n\
+         pcrextend     Measures the phases of the boot: PCR 11, and the separator in PCRs 12 and 13 (in an addon)\n\
          recovery      Tools for the emergency shell: editor, disks, file systems, network\n\
-         ssh           A shell over SSH while the initrd runs, for those in ssh.authorized_keys.root\n"
+         ssh           A shell over SSH while the initrd runs, for those in ssh.authorized_keys.root\n\
+         tpm2          What opens credentials that are sealed to the TPM, generators' among them (in an addon)\n"
     );
     assert_eq!(status, 0);
     let (shown, _, _) = Room::new().run("recipe show nbd");

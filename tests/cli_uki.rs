@@ -79,7 +79,7 @@ fn tells_what_a_vendors_image_can_do_and_what_it_lacks() {
          loop: built in\n               overlay: module\n               squashfs: missing\n               tpm: missing\n\
          TPM libraries  yes\n\
          lacks          the driver erofs, the file system of extensions\n                 \
-         add it with dracut's --add-drivers=erofs\n\
+         add it with dracut's --add-drivers=erofs, or bring it by ukikit addon build --recipe=extensions\n\
          lacks          a certificate in usr/lib/verity.d/*.crt: only images that the kernel's keyrings know are merged\n                 \
          put the signer's certificate there, or into a signed addon beside the UKI\n"
     );

@@ -8,6 +8,7 @@ mod esp;
 mod examples;
 mod explain;
 mod ext;
+mod features;
 mod first_boot;
 mod fleet;
 mod host;

@@ -152,7 +152,7 @@ pub fn adapt(content: &Tree, base: &Tree, facts: &Facts, name: &Name) -> Result<
 }
 
 /// The same files below the directories that the base's links lead to: `lib/x` in `usr/lib/x`.
-fn in_place(content: &Tree, base: &Tree) -> Result<Tree, Error> {
+pub(crate) fn in_place(content: &Tree, base: &Tree) -> Result<Tree, Error> {
     let mut placed = Tree::new();
     for (path, entry) in content.iter().filter(|(path, _)| !path.is_empty()) {
         let is_link = base

@@ -31,6 +31,8 @@ pub struct System {
 pub struct Wishes {
     /// Programs, by their name or absolute path.
     pub programs: Vec<String>,
+    /// Libraries that programs open while they run, by their file name; one that ends in `*` stands for all that begin so.
+    pub libraries: Vec<String>,
     /// Files and directories, by their path without a leading slash; directories with all that is in them.
     pub files: Vec<String>,
     /// The same, but a system without them is fine.
@@ -75,6 +77,9 @@ impl System {
             let path = self.program(program)?;
             collecting.ahead.push(path);
         }
+        for library in &wishes.libraries {
+            collecting.ahead.extend(self.libraries(library)?);
+        }
         for file in &wishes.files {
             if self.metadata(file.as_bytes()).is_none() {
                 return Err(self.lacks(format!("file /{file}")));
@@ -107,6 +112,28 @@ impl System {
             .into_iter()
             .find(|path| self.metadata(path).is_some());
         found.ok_or_else(|| self.lacks(format!("program {program}")))
+    }
+
+    /// Those of one directory: the first in the loader's order that has any.
+    fn libraries(&self, wanted: &str) -> Result<Vec<Vec<u8>>, Error> {
+        let matches = |name: &[u8]| match wanted.strip_suffix('*') {
+            Some(start) => name.starts_with(start.as_bytes()),
+            None => name == wanted.as_bytes(),
+        };
+        for directory in elf::DIRECTORIES {
+            let place = self.path(directory.as_bytes());
+            if !place.is_dir() {
+                continue;
+            }
+            let names = names(&place)?.into_iter().filter(|name| matches(name));
+            let found: Vec<_> = names
+                .map(|name| join(directory.as_bytes(), &name))
+                .collect();
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        Err(self.lacks(format!("library {wanted}")))
     }
 
     /// Not following a link at the end.

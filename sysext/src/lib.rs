@@ -23,6 +23,7 @@ mod release;
 mod signature;
 pub mod squashfs;
 pub mod startup;
+mod supply;
 mod tree;
 #[cfg(test)]
 mod vector;
@@ -45,6 +46,7 @@ pub use plan::{Format, Packages, Plan, Report};
 pub use rebuild::Rebuilt;
 pub use release::{ImageClass, Release, Scope};
 pub use signature::{RootHashSignature, Signer};
+pub use supply::supply;
 pub use tree::{
     Content, ContentReader, Difference, Differing, Entry, Kind, Tree, escape, is_portable_xattr,
 };

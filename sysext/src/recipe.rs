@@ -38,9 +38,15 @@ pub struct Recipe {
     /// dracut's modules with the same feature, to compare.
     #[serde(default)]
     pub dracut: Vec<String>,
+    /// Whether it has to be there before extensions are merged, so that only an addon can bring it.
+    #[serde(default)]
+    pub early: bool,
     /// Programs, by their name or absolute path.
     #[serde(default)]
     pub programs: Vec<String>,
+    /// Libraries that programs open while they run, by their file name; `*` stands for any ending.
+    #[serde(default)]
+    pub libraries: Vec<String>,
     /// Files and directories, by their path without a leading slash.
     #[serde(default)]
     pub files: Vec<String>,
@@ -53,9 +59,12 @@ pub struct Recipe {
     /// Kernel modules that are taken when the kernel has them.
     #[serde(default)]
     pub optional_drivers: Vec<String>,
-    /// Units that are started after the merge.
+    /// Units that are started: after the merge, or by an addon as the initrd starts.
     #[serde(default)]
     pub start: Vec<String>,
+    /// The same, started when the system has them: versions of systemd differ in names.
+    #[serde(default)]
+    pub optional_start: Vec<String>,
     /// What it reads.
     #[serde(default, rename(deserialize = "credential"))]
     pub credentials: Vec<CredentialUse>,
@@ -169,10 +178,28 @@ impl Feature {
         })
     }
 
+    /// The units that it starts in `tree`, its files over those of `base`.
+    pub fn starts<'a>(
+        &'a self,
+        tree: &'a Tree,
+        base: &'a Tree,
+    ) -> impl Iterator<Item = &'a String> {
+        let has = |unit: &&String| {
+            let path = format!("usr/lib/systemd/system/{unit}");
+            tree.get(&path).is_some() || base.resolve(&path).is_some()
+        };
+        let recipe = &self.recipe;
+        recipe
+            .start
+            .iter()
+            .chain(recipe.optional_start.iter().filter(has))
+    }
+
     /// What it takes of a system, for a kernel.
     pub fn wishes(&self, kernel: Option<&str>) -> Wishes {
         let Recipe {
             programs,
+            libraries,
             files,
             optional_files,
             drivers,
@@ -181,6 +208,7 @@ impl Feature {
         } = self.recipe.clone();
         Wishes {
             programs,
+            libraries,
             files,
             optional_files,
             drivers,

@@ -210,10 +210,16 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     ),
     (
         "addon build",
-        &[(
-            "A kernel option for one UKI, signed for Secure Boot",
-            "ukikit addon build --cmdline=console=ttyS0 --uki=vendor.efi --secureboot-private-key=db.key --secureboot-certificate=db.crt --output=console.addon.efi",
-        )],
+        &[
+            (
+                "A kernel option for one UKI, signed for Secure Boot",
+                "ukikit addon build --cmdline=console=ttyS0 --uki=vendor.efi --secureboot-private-key=db.key --secureboot-certificate=db.crt --output=console.addon.efi",
+            ),
+            (
+                "What the UKI lacks to merge extensions and to open sealed credentials, from this system's packages",
+                "ukikit addon build --recipe=extensions --recipe=tpm2 --uki=vendor.efi --output=base.addon.efi",
+            ),
+        ],
     ),
     (
         "addon inspect",

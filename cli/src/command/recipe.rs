@@ -87,20 +87,34 @@ struct Listing {
 struct Listed {
     name: String,
     summary: String,
+    /// Only an addon can bring it.
+    early: bool,
 }
 
 impl Listed {
     fn of(feature: Result<Feature, ukikit_sysext::Error>) -> Result<Self> {
         let Feature { name, recipe, .. } = feature?;
-        let summary = recipe.summary;
-        Ok(Self { name, summary })
+        Ok(Self {
+            name,
+            summary: recipe.summary,
+            early: recipe.early,
+        })
     }
 }
 
 impl fmt::Display for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut recipes = self.recipes.iter();
-        recipes.try_for_each(|Listed { name, summary }| writeln!(f, "{name:<13} {summary}"))
+        recipes.try_for_each(
+            |Listed {
+                 name,
+                 summary,
+                 early,
+             }| {
+                let carrier = if *early { " (in an addon)" } else { "" };
+                writeln!(f, "{name:<13} {summary}{carrier}")
+            },
+        )
     }
 }
 
@@ -122,14 +136,23 @@ impl fmt::Display for Shown {
             recipe.summary,
             recipe.documentation.trim()
         )?;
+        if recipe.early {
+            writeln!(
+                f,
+                "\nHas to be there before extensions are merged: ukikit addon build --recipe={}",
+                self.name
+            )?;
+        }
         for (title, words) in [
             ("needs", &recipe.needs),
             ("programs", &recipe.programs),
+            ("libraries", &recipe.libraries),
             ("files", &recipe.files),
             ("if there", &recipe.optional_files),
             ("drivers", &recipe.drivers),
             ("if there", &recipe.optional_drivers),
             ("starts", &recipe.start),
+            ("if there", &recipe.optional_start),
             ("dracut", &recipe.dracut),
         ] {
             if !words.is_empty() {

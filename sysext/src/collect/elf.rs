@@ -9,7 +9,7 @@ use crate::{Content, Error};
 /// Bytes of the largest program that is read; language runtimes come to a tenth.
 const LARGEST: u64 = 1 << 30;
 /// Where the loader looks without being told: the usual directories, and Debian's per machine.
-const DIRECTORIES: [&str; 8] = [
+pub(super) const DIRECTORIES: [&str; 8] = [
     "usr/lib64",
     "usr/lib",
     "usr/lib/x86_64-linux-gnu",

@@ -105,19 +105,19 @@ impl Facts {
         lack(
             !self.merges_extensions,
             "the program systemd-sysext, which merges extensions",
-            "add dracut's module systemd-sysext",
+            &supplied("add dracut's module systemd-sysext"),
         );
         lack(
             !self.verity_library,
             "libcryptsetup, with which systemd checks an image",
-            "add dracut's module systemd-veritysetup",
+            &supplied("add dracut's module systemd-veritysetup"),
         );
         for kernel in &self.kernels {
             for (driver, purpose) in NEEDED_DRIVERS {
                 lack(
                     kernel.support(driver) == Support::Missing,
                     &format!("the driver {driver}, {purpose}"),
-                    &format!("add it with dracut's --add-drivers={driver}"),
+                    &supplied(&format!("add it with dracut's --add-drivers={driver}")),
                 );
             }
         }
@@ -128,6 +128,11 @@ impl Facts {
         );
         lacks
     }
+}
+
+/// Whoever cannot build the initrd has another way.
+fn supplied(remedy: &str) -> String {
+    format!("{remedy}, or bring it by ukikit addon build --recipe=extensions")
 }
 
 /// What merging takes of the kernel.

@@ -35,6 +35,13 @@ pub(super) const SHIPPED: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "extensions",
+        &[(
+            "recipe.toml",
+            include_str!("../../recipes/extensions/recipe.toml"),
+        )],
+    ),
+    (
         "iscsi",
         &[
             (
@@ -155,6 +162,13 @@ pub(super) const SHIPPED: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "pcrextend",
+        &[(
+            "recipe.toml",
+            include_str!("../../recipes/pcrextend/recipe.toml"),
+        )],
+    ),
+    (
         "recovery",
         &[(
             "recipe.toml",
@@ -174,5 +188,12 @@ pub(super) const SHIPPED: &[(&str, &[(&str, &str)])] = &[
                 include_str!("../../recipes/ssh/tree/usr/lib/ukikit/sshd_config"),
             ),
         ],
+    ),
+    (
+        "tpm2",
+        &[(
+            "recipe.toml",
+            include_str!("../../recipes/tpm2/recipe.toml"),
+        )],
     ),
 ];

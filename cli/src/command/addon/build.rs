@@ -5,12 +5,15 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
+use ukikit::Initrd;
 use ukikit_esp::{AddonImage, AddonTarget, Architecture, Sbat, Uki, check_addon};
-use ukikit_sysext::{Tree, initrd, is_portable_xattr};
+use ukikit_sysext::initrd::Facts;
+use ukikit_sysext::{Error, Release, System, Tree, initrd, is_portable_xattr, needs, supply};
 
 use super::output::{Made, name_of, write};
 use super::signing::SecureBoot;
 use super::{fit, read_pe, usable};
+use crate::command::features;
 use crate::file;
 use crate::output::{Json, Output, with_hint};
 
@@ -22,10 +25,23 @@ pub(crate) struct Build {
     /// Directory whose files are added to the initrd, as they are to appear below /
     #[arg(long, value_name = "DIR")]
     tree: Option<PathBuf>,
+    /// Of this recipe, what the UKI lacks, taken from the system at --root= and started with the initrd; may be given several
+    /// times
+    #[arg(long, value_name = "NAME", requires = "uki")]
+    recipe: Vec<String>,
+    /// A kernel module that the UKI lacks, with its dependencies and firmware, taken from the system at --root=
+    #[arg(long, value_name = "NAME", requires = "uki")]
+    kernel_module: Vec<String>,
+    /// The system whose packages the UKI was made from
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+    /// Directory with recipes of your own: NAME/recipe.toml and NAME/tree
+    #[arg(long, value_name = "DIR")]
+    recipes: Option<PathBuf>,
     /// A ready archive to add to the initrd
-    #[arg(long, value_name = "FILE", conflicts_with = "tree")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tree", "recipe", "kernel_module"])]
     initrd: Option<PathBuf>,
-    /// How the files of --tree= are packed: none or zstd, with `,LEVEL` behind
+    /// How the files are packed: none or zstd, with `,LEVEL` behind
     #[arg(long, value_name = "CODEC", default_value_t)]
     compress: initrd::Packing,
     /// Put this behind the kernel's command line; `@FILE` reads it from a file
@@ -94,7 +110,7 @@ impl Build {
             (Some(path), Some(bytes)) => Some(usable(path, Uki::parse(bytes))?),
             _ => None,
         };
-        let addon = self.addon(&name, uki.as_ref())?;
+        let addon = self.addon(&name, uki.as_ref(), out)?;
         let bytes = addon.to_bytes()?;
         if let Some(uki) = &uki {
             let findings = check_addon(&bytes, &AddonTarget::of(uki));
@@ -110,7 +126,7 @@ impl Build {
         out.show(&made, self.json)
     }
 
-    fn addon(&self, name: &str, uki: Option<&Uki<'_>>) -> Result<AddonImage> {
+    fn addon(&self, name: &str, uki: Option<&Uki<'_>>, out: &mut Output) -> Result<AddonImage> {
         let sbat = self.sbat_of(name)?;
         let mut addon = AddonImage::new(self.architecture_for(uki)?, sbat);
         addon.cmdline = self.cmdline.as_deref().map(one_line).transpose()?;
@@ -125,10 +141,9 @@ impl Build {
         }
         addon.ucode = self.ucode.as_deref().map(archive).transpose()?;
         addon.dtb = self.devicetree.as_deref().map(devicetree).transpose()?;
-        addon.initrd = match (&self.tree, &self.initrd) {
-            (Some(tree), _) => Some(self.pack(tree, uki)?),
-            (None, Some(path)) => Some(archive(path)?),
-            (None, None) => None,
+        addon.initrd = match &self.initrd {
+            Some(path) => Some(archive(path)?),
+            None => self.pack(uki, out)?,
         };
         Ok(addon)
     }
@@ -157,16 +172,77 @@ impl Build {
         }
     }
 
-    fn pack(&self, directory: &Path, uki: Option<&Uki<'_>>) -> Result<Vec<u8>> {
-        let mut tree = Tree::read(directory)?;
+    /// The files of the directory, and what of recipes and drivers the UKI lacks.
+    fn pack(&self, uki: Option<&Uki<'_>>, out: &mut Output) -> Result<Option<Vec<u8>>> {
+        let own = self.tree.as_deref().map(Tree::read).transpose()?;
+        let wishes = !self.recipe.is_empty() || !self.kernel_module.is_empty();
+        if own.is_none() && !wishes {
+            return Ok(None);
+        }
+        let initrd = match uki {
+            Some(uki) => Some(Initrd::read(uki.initrd()?)?),
+            None => None,
+        };
+        let mut tree = match (&initrd, uki) {
+            (Some(initrd), Some(uki)) if wishes => self.supply(initrd, uki, out)?,
+            _ => Tree::new(),
+        };
+        if let Some(mut own) = own {
+            own.own_by_root();
+            own.set_times(0);
+            own.retain_xattrs(is_portable_xattr);
+            features::add(&mut tree, &own)?;
+        }
+        if let Some(initrd) = &initrd {
+            fit::check(&tree, &initrd.tree)?;
+        }
+        Ok(Some(initrd::write(&tree, self.compress)?))
+    }
+
+    fn supply(&self, initrd: &Initrd, uki: &Uki<'_>, out: &mut Output) -> Result<Tree> {
+        let features = features::find(&self.recipe, self.recipes.as_deref())?;
+        let kernel = AddonTarget::of(uki).uname.or_else(|| {
+            let only = initrd.facts.kernel(None);
+            only.map(|kernel| kernel.version.clone())
+        });
+        let mut content = Tree::new();
+        features::collect(
+            &System::at(&self.root),
+            &features,
+            &self.kernel_module,
+            kernel.as_deref(),
+            &initrd.tree,
+            &mut content,
+        )?;
+        let start = features
+            .iter()
+            .flat_map(|feature| feature.starts(&content, &initrd.tree));
+        let start: Vec<String> = start.cloned().collect();
+        let mut tree = supply(&content, &initrd.tree, &start)?;
+        if tree.iter().all(|(_, entry)| entry.is_directory()) {
+            bail!("the UKI has all of it");
+        }
+        features::tell_needs(&features, &self.recipe, "addon", out);
+        let brought = Facts::of(&tree).ok().and_then(|facts| facts.systemd);
+        if let (Some(brought), Some(there)) = (brought, initrd.facts.systemd)
+            && brought != there
+        {
+            out.warning(format_args!(
+                "the programs of systemd {brought} go into an initrd with systemd {there}: better take them from a system with \
+                 the packages of the UKI, see --root="
+            ));
+        }
+        let findings = needs::check(&tree, &initrd.tree, &Release::default())?;
+        if !findings.is_empty() {
+            return Err(features::refused(
+                Error::Refused { findings },
+                "would not work in this UKI",
+            ));
+        }
         tree.own_by_root();
         tree.set_times(0);
         tree.retain_xattrs(is_portable_xattr);
-        if let Some(uki) = uki {
-            let base = initrd::read(uki.initrd()?).context("cannot read the initrd of the UKI")?;
-            fit::check(&tree, &base)?;
-        }
-        Ok(initrd::write(&tree, self.compress)?)
+        Ok(tree)
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use ukikit_esp::{AddonImage, Kind, Name, Sbat};
 
 use super::SCHEMA;
@@ -57,6 +58,9 @@ pub(crate) struct Made {
     sbat: Sbat,
     /// What the stub measures of it, each part by itself, all into PCR 12.
     measured: Vec<&'static str>,
+    /// What PCR 12 is extended by for the initrd, in the bank sha256; the other parts are measured with those of other addons.
+    #[serde(rename = "initrdSha256")]
+    initrd_sha256: Option<String>,
 }
 
 impl Made {
@@ -77,6 +81,10 @@ impl Made {
             uname: addon.uname.clone(),
             sbat: addon.sbat.clone(),
             measured: present.map(|(part, _)| part).collect(),
+            initrd_sha256: addon
+                .initrd
+                .as_ref()
+                .map(|initrd| hex::encode(Sha256::digest(initrd))),
         }
     }
 }
@@ -102,6 +110,10 @@ impl fmt::Display for Made {
                 entry.component, entry.generation
             )?;
         }
-        writeln!(f, "PCR 12        {}", self.measured.join(", "))
+        writeln!(f, "PCR 12        {}", self.measured.join(", "))?;
+        match &self.initrd_sha256 {
+            Some(digest) => writeln!(f, "              initrd SHA-256 {digest}"),
+            None => Ok(()),
+        }
     }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use ukikit_sysext::{Error, Tree, needs};
 
 use super::files;
-use super::source::explained;
+use crate::command::features::refused;
 
 #[derive(Debug, Args)]
 pub(super) struct Beside {
@@ -30,8 +30,8 @@ impl Beside {
         if findings.is_empty() {
             return Ok(());
         }
-        let refused = Error::Refused { findings };
-        Err(explained(refused, "does not go with the images beside it"))
+        let error = Error::Refused { findings };
+        Err(refused(error, "does not go with the images beside it"))
     }
 
     fn images(&self, own: &str) -> Result<Vec<PathBuf>> {

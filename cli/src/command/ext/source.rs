@@ -8,9 +8,10 @@ use ukikit::{Base, Initrd};
 use ukikit_sysext::adapt::{self, Step};
 use ukikit_sysext::dracut::Dracut;
 use ukikit_sysext::recipe::Feature;
-use ukikit_sysext::{Error, Name, Release, System, Tree, Wishes, needs, startup};
+use ukikit_sysext::{Error, Name, Release, System, Tree, needs, startup};
 
 use super::started;
+use crate::command::features;
 use crate::file;
 use crate::output::{Output, with_hint};
 
@@ -95,12 +96,21 @@ impl Source {
         let kernel = base
             .and_then(Base::kernel)
             .map(|kernel| kernel.version.as_str());
-        let features = self.features(taking)?;
+        let features = features::find(&self.recipe, taking.recipes.as_deref())?;
+        refuse_early(&features)?;
         let mut content = tree.unwrap_or_default();
         self.add_initrds(taking, kernel, initrd, &mut content, out)?;
-        self.collect(taking, &features, kernel, initrd, &mut content)?;
+        features::collect(
+            &System::at(&taking.root),
+            &features,
+            &self.kernel_module,
+            kernel,
+            &initrd.tree,
+            &mut content,
+        )?;
         let adapted = adapt::adapt(&content, &initrd.tree, &initrd.facts, name);
-        let adapted = adapted.map_err(|error| explained(error, "not an extension of this base"))?;
+        let adapted =
+            adapted.map_err(|error| features::refused(error, "not an extension of this base"))?;
         if taking.explain {
             explain(&adapted.steps, out)?;
         }
@@ -108,8 +118,10 @@ impl Source {
             tree: adapted.tree,
             release: Vec::new(),
         };
-        let start = features.iter().flat_map(|feature| &feature.recipe.start);
-        let start: Vec<String> = start.chain(&taking.start).cloned().collect();
+        let own = features
+            .iter()
+            .flat_map(|feature| feature.starts(&taken.tree, &initrd.tree));
+        let start: Vec<String> = own.chain(&taking.start).cloned().collect();
         started::check(&taken.tree, &initrd.tree, &start)?;
         started::tell_others(&taken.tree, &start, out);
         if !only_tree || !start.is_empty() {
@@ -117,7 +129,7 @@ impl Source {
                 .release
                 .extend(startup::add(&mut taken.tree, name, &start)?);
         }
-        self.tell_needs(&features, out);
+        features::tell_needs(&features, &self.recipe, "extension", out);
         check(&taken, initrd)?;
         tell_firmware(&taken.tree, initrd, out)?;
         for lack in initrd.facts.lacks() {
@@ -154,7 +166,7 @@ impl Source {
                     taking.root.display()
                 ));
             }
-            add(content, &tree)?;
+            features::add(content, &tree)?;
         }
         Ok(())
     }
@@ -176,61 +188,6 @@ impl Source {
         dracut.modules = &self.dracut;
         Ok(dracut.run()?)
     }
-
-    fn features(&self, taking: &Taking) -> Result<Vec<Feature>> {
-        let find = |name: &String| match &taking.recipes {
-            Some(place) if place.join(name).exists() => Feature::read(&place.join(name)),
-            _ => Feature::find(name),
-        };
-        let features: Result<Vec<_>, Error> = self.recipe.iter().map(find).collect();
-        features.map_err(|error| with_hint(error, "see ukikit recipe list"))
-    }
-
-    fn collect(
-        &self,
-        taking: &Taking,
-        features: &[Feature],
-        kernel: Option<&str>,
-        initrd: &Initrd,
-        content: &mut Tree,
-    ) -> Result<()> {
-        let system = System::at(&taking.root);
-        for feature in features {
-            let taken = system.collect(&feature.wishes(kernel), &initrd.tree);
-            let taken = taken.with_context(|| format!("recipe `{}`", feature.name))?;
-            add(content, &taken)?;
-            add(content, &feature.tree)?;
-        }
-        if !self.kernel_module.is_empty() {
-            let mut wishes = Wishes::default();
-            wishes.drivers.clone_from(&self.kernel_module);
-            wishes.kernel = kernel.map(ToOwned::to_owned);
-            add(content, &system.collect(&wishes, &initrd.tree)?)?;
-        }
-        Ok(())
-    }
-
-    fn tell_needs(&self, features: &[Feature], out: &mut Output) {
-        for feature in features {
-            let needs = feature.recipe.needs.iter();
-            for other in needs.filter(|other| !self.recipe.contains(other)) {
-                let name = &feature.name;
-                out.note(format_args!(
-                    "{name} needs an extension with the recipe {other} beside it"
-                ));
-            }
-        }
-    }
-}
-
-/// Puts the files of `more` over those of `content`.
-fn add(content: &mut Tree, more: &Tree) -> Result<()> {
-    for (path, entry) in more.iter().filter(|(path, _)| !path.is_empty()) {
-        if !(entry.is_directory() && content.get(path).is_some()) {
-            content.insert(path, entry.clone())?;
-        }
-    }
-    Ok(())
 }
 
 fn read_initrd(path: &Path) -> Result<Tree> {
@@ -238,6 +195,16 @@ fn read_initrd(path: &Path) -> Result<Tree> {
     let initrd =
         Initrd::read(&bytes).with_context(|| format!("cannot use `{}`", path.display()))?;
     Ok(initrd.tree)
+}
+
+fn refuse_early(features: &[Feature]) -> Result<()> {
+    match features.iter().find(|feature| feature.recipe.early) {
+        None => Ok(()),
+        Some(Feature { name, .. }) => Err(with_hint(
+            anyhow!("the recipe {name} has to be there before extensions are merged"),
+            format!("bring it with ukikit addon build --recipe={name}"),
+        )),
+    }
 }
 
 /// A driver without its firmware is no error: it may be for another device.
@@ -269,19 +236,10 @@ fn check(taken: &Taken, initrd: &Initrd) -> Result<()> {
     if findings.is_empty() {
         return Ok(());
     }
-    Err(explained(
+    Err(features::refused(
         Error::Refused { findings },
         "would not work in this base",
     ))
-}
-
-/// All reasons, one in a line.
-pub(super) fn explained(error: Error, summary: &str) -> anyhow::Error {
-    let Error::Refused { findings } = &error else {
-        return error.into();
-    };
-    let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
-    anyhow!("{summary}:\n  {}", lines.join("\n  "))
 }
 
 /// Lines for people, on standard error: the image's report is the data.
