@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
+use crate::support::swtpm::Swtpm;
 use crate::support::systemd::Systemd;
 use crate::support::uki::pe_file;
 use crate::support::{run, succeed, text, ukikit, vector};
@@ -130,5 +131,166 @@ fn systemd_measure_and_we_sign_the_same() {
         let entries = ours["sha256"].as_array().unwrap();
         assert_eq!(entries[before..], *theirs["sha256"].as_array().unwrap());
         assert_eq!(entries.len(), before + phases.len());
+    }
+}
+
+/// A credential for the kernels and extension sets that a key's owner signs for: opened by all where one is met, by none where not.
+#[test]
+fn systemd_creds_open_what_was_approved() {
+    let systemds: Vec<Systemd> = [257, 262].into_iter().filter_map(Systemd::find).collect();
+    let Some(systemd) = systemds.last() else {
+        return;
+    };
+    let room = systemd.room();
+    let ours = |arguments: &str| {
+        let mut command = ukikit();
+        command.args(arguments.split_whitespace());
+        command.current_dir(room.directory()).output().unwrap()
+    };
+    let keys = vector("ddi/keys/rsa2048.key");
+    fs::copy(keys, room.path("private.pem")).unwrap();
+    let [private, public] = ["private.pem", "public.pem"].map(|name| room.path(name));
+    let [private, public] = [private, public].map(|path| path.display().to_string());
+    run(
+        "openssl",
+        ["pkey", "-in", &private, "-pubout", "-out", &public],
+    );
+    let companions = "esp/EFI/Linux/vendor.efi.extra.d";
+    fs::create_dir_all(room.path(companions)).unwrap();
+    room.write(
+        "esp/EFI/Linux/vendor.efi",
+        &pe_file(&[
+            (".linux", b"kernel"),
+            (".initrd", b"070701"),
+            (".osrel", b"ID=vendor\n"),
+        ]),
+    );
+    room.write(&format!("{companions}/a.sysext.raw"), b"an image");
+    let approve = "trust approve --esp=esp --uki=EFI/Linux/vendor.efi --extensions --private-key=private.pem \
+                   --public-key=public.pem --signature=signature.json";
+    succeed(approve, ours(approve));
+    let predict = "predict --esp=esp --uki=EFI/Linux/vendor.efi --json=short --bank=sha256";
+    let predicted: Value = serde_json::from_slice(&succeed(predict, ours(predict))).unwrap();
+
+    let tpm = Swtpm::start("a");
+    let device = format!("--tpm2-device={}", tpm.device());
+    let identity = succeed(
+        "tpm identity",
+        ours(&format!(
+            "tpm identity {device} --machine-id=0123456789abcdef0123456789abcdef"
+        )),
+    );
+    room.write("identity.json", &identity);
+    room.write("plain", b"a secret");
+    let encrypt = "cred encrypt --for=identity.json --target-systemd=257 --with-key=tpm2-with-public-key \
+                   --tpm2-public-key=public.pem --tpm2-public-key-pcrs=11+13 --name=secret plain secret.cred";
+    succeed(encrypt, ours(encrypt));
+    let open = || {
+        let mut opened = vec![ours(&format!(
+            "cred decrypt {device} --tpm2-signature=signature.json --name=secret secret.cred -"
+        ))];
+        for systemd in &systemds {
+            let other = systemd.room();
+            for name in ["secret.cred", "signature.json"] {
+                other.write(name, &room.read(name));
+            }
+            let arguments = [
+                "--name=secret",
+                &device,
+                "--tpm2-signature=/io/signature.json",
+                "decrypt",
+                "secret.cred",
+                "-",
+            ];
+            opened.push(other.run("systemd-creds", &arguments));
+            tpm.flush();
+        }
+        opened
+    };
+    let refused = || {
+        for output in open() {
+            assert!(!output.status.success() && output.stdout.is_empty());
+        }
+    };
+    refused();
+    for event in predicted["events"].as_array().unwrap() {
+        let pcr = u32::try_from(event["pcr"].as_u64().unwrap()).unwrap();
+        if pcr == 11 || pcr == 13 {
+            let digest = event["digests"]["sha256"].as_str().unwrap();
+            tpm.extend(pcr, "sha256", &hex::decode(digest).unwrap());
+        }
+    }
+    let opened = open();
+    assert_eq!(opened.len(), 3);
+    for output in opened {
+        assert_eq!(succeed("decrypt", output), b"a secret");
+    }
+    // One more extension.
+    tpm.extend(13, "sha256", &[7; 32]);
+    refused();
+}
+
+/// The digest that we sign is the one that systemd-sbsign signed, and each takes what the other made.
+#[test]
+fn systemd_sbsign_and_we_sign_the_same() {
+    let Some(systemd) = Systemd::find(262) else {
+        return;
+    };
+    let room = systemd.room();
+    for file in ["rsa2048.key", "rsa2048.crt"] {
+        fs::copy(vector(&format!("ddi/keys/{file}")), room.path(file)).unwrap();
+    }
+    let ours = |arguments: &str| {
+        let mut command = ukikit();
+        command.args(arguments.split_whitespace());
+        let output = command.current_dir(room.directory()).output().unwrap();
+        text(&succeed(arguments, output))
+    };
+    ours("addon build --architecture=x86-64 --cmdline=quiet --output=a.addon.efi");
+    let boot_loader = "usr/lib/systemd/boot/efi/systemd-bootx64.efi";
+    fs::copy(systemd.root().join(boot_loader), room.path("boot.efi")).unwrap();
+    for file in ["a.addon.efi", "boot.efi"] {
+        let sign = |output: &str| {
+            let arguments = [
+                "sign",
+                "--private-key=rsa2048.key",
+                "--certificate=rsa2048.crt",
+                &format!("--output={output}"),
+                file,
+            ];
+            succeed(
+                "systemd-sbsign",
+                room.run("/usr/lib/systemd/systemd-sbsign", &arguments),
+            );
+        };
+        sign("theirs.efi");
+        ours(&format!(
+            "pe sign --private-key=rsa2048.key --certificate=rsa2048.crt --output=ours.efi {file}"
+        ));
+        // A signature is not part of what is signed.
+        let digest = |file: &str| {
+            let said = ours(&format!("pe digest {file}"));
+            let (_, digest) = said.split_once('\n').unwrap();
+            digest.to_owned()
+        };
+        for signed in ["theirs.efi", "ours.efi"] {
+            assert_eq!(digest(signed), digest(file));
+            ours(&format!("pe verify --certificate=rsa2048.crt {signed}"));
+            let [signed, certificate] = [signed, "rsa2048.crt"].map(|name| room.path(name));
+            let [signed, certificate] =
+                [signed, certificate].map(|path| path.display().to_string());
+            run("sbverify", ["--cert", &certificate, &signed]);
+        }
+        // Behind our signature it puts its own.
+        let again = [
+            "sign",
+            "--private-key=rsa2048.key",
+            "--certificate=rsa2048.crt",
+            "--output=both.efi",
+            "ours.efi",
+        ];
+        let again = room.run("/usr/lib/systemd/systemd-sbsign", &again);
+        succeed("systemd-sbsign", again);
+        ours("pe verify --certificate=rsa2048.crt both.efi");
     }
 }
