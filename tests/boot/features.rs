@@ -1,14 +1,15 @@
 //! Roots that the vendor's UKI cannot reach: its extensions are made by one command each, and the boot ends in a
 //! system on that root. One extension alone, and several beside each other.
 //!
-//! `tests/run --full` makes the root with the packages (`UKIKIT_ROOT_FEATURES`) and the lab of its own
-//! (`UKIKIT_FEATURE_LAB`): a UKI and its extensions have to come from the same packages.
+//! `tests/run --full` makes the roots with the packages (`UKIKIT_ROOT_FEATURES_262`, `…_257`) and labs of their own
+//! (`UKIKIT_FEATURE_LAB_262`, `…_257`): a UKI and its extensions have to come from the same packages.
 
 mod disk_log;
 mod first_boot;
 mod host;
 mod servers;
 mod storage;
+mod waits;
 
 use std::fs;
 use std::path::PathBuf;
@@ -30,7 +31,15 @@ const CARD: &str = "-netdev user,id=n0 -device virtio-net-pci,netdev=n0";
 
 #[test]
 fn lab_iscsi_root() {
-    let Some(stage) = Stage::new() else { return };
+    on(262, iscsi_root);
+}
+
+#[test]
+fn lab_257_iscsi_root() {
+    on(257, iscsi_root);
+}
+
+fn iscsi_root(stage: &Stage) -> Report {
     let disk = stage.storage.ext4("96M");
     let target = servers::iscsi(&stage.room, &disk);
     stage.extension("iscsi", &["--recipe=network", "--recipe=iscsi"]);
@@ -39,11 +48,20 @@ fn lab_iscsi_root() {
     let report = stage.boot("LABEL=labroot / ext4 ro", CARD);
     stage.assert_root(&report, "ext4 /dev/sda");
     assert_eq!(report.fact("result/iscsi"), servers::SESSION);
+    report
 }
 
 #[test]
 fn lab_nbd_root() {
-    let Some(stage) = Stage::new() else { return };
+    on(262, nbd_root);
+}
+
+#[test]
+fn lab_257_nbd_root() {
+    on(257, nbd_root);
+}
+
+fn nbd_root(stage: &Stage) -> Report {
     let disk = stage.storage.ext4("96M");
     let server = servers::nbd(&stage.room, &disk);
     stage.extension("nbd", &["--recipe=network", "--recipe=nbd"]);
@@ -51,21 +69,39 @@ fn lab_nbd_root() {
     stage.credential("nbd.target", &server.credential);
     let report = stage.boot("/dev/nbd0 / ext4 ro", CARD);
     stage.assert_root(&report, "ext4 /dev/nbd0");
+    report
 }
 
 #[test]
 fn lab_lvm_root() {
-    let Some(stage) = Stage::new() else { return };
+    on(262, lvm_root);
+}
+
+#[test]
+fn lab_257_lvm_root() {
+    on(257, lvm_root);
+}
+
+fn lvm_root(stage: &Stage) -> Report {
     let disk = stage.storage.lvm();
     stage.extension("lvm", &["--recipe=lvm"]);
     let report = stage.boot("/dev/mapper/labgroup-root / ext4 ro", &drive(&disk));
     stage.assert_root(&report, "ext4 /dev/mapper/labgroup-root");
     assert!(report.fact("result/dm").starts_with("labgroup-root LVM-"));
+    report
 }
 
 #[test]
 fn lab_mdraid_root() {
-    let Some(stage) = Stage::new() else { return };
+    on(262, mdraid_root);
+}
+
+#[test]
+fn lab_257_mdraid_root() {
+    on(257, mdraid_root);
+}
+
+fn mdraid_root(stage: &Stage) -> Report {
     let [one, other] = stage.storage.mirror();
     stage.extension("mdraid", &["--recipe=mdraid"]);
     let devices = format!("{} {}", drive(&one), drive(&other));
@@ -77,24 +113,30 @@ fn lab_mdraid_root() {
         report.fact("journal")
     );
     assert!(report.fact("result/md").starts_with("raid1 "), "{root}");
+    report
+}
+
+#[test]
+fn lab_btrfs_on_an_extra_driver() {
+    on(262, btrfs_on_an_extra_driver);
+}
+
+#[test]
+fn lab_257_btrfs_on_an_extra_driver() {
+    on(257, btrfs_on_an_extra_driver);
 }
 
 /// A controller that the UKI does not drive, and a file system that it does not read.
-#[test]
-fn lab_btrfs_on_an_extra_driver() {
-    let Some(stage) = Stage::new() else { return };
+fn btrfs_on_an_extra_driver(stage: &Stage) -> Report {
     let disk = stage.storage.btrfs();
     stage.extension(
         "controller",
         &["--kernel-module=vmw_pvscsi", "--kernel-module=sd_mod"],
     );
     stage.extension("btrfs", &["--recipe=btrfs"]);
-    let devices = format!(
-        "-device pvscsi,id=scsi -drive if=none,id=disk,format=raw,file={} -device scsi-hd,bus=scsi.0,drive=disk",
-        disk.display()
-    );
-    let report = stage.boot("LABEL=labroot / btrfs ro", &devices);
+    let report = stage.boot("LABEL=labroot / btrfs ro", &controller(&disk));
     stage.assert_root(&report, "btrfs /dev/sda");
+    report
 }
 
 #[test]
@@ -129,6 +171,21 @@ fn drive(disk: &std::path::Path) -> String {
     format!("-drive if=virtio,format=raw,file={}", disk.display())
 }
 
+/// Runs it where the root and the lab of this systemd are.
+fn on(systemd: u32, test: fn(&Stage) -> Report) {
+    if let Some(stage) = Stage::on(systemd) {
+        test(&stage);
+    }
+}
+
+/// A disk of the controller.
+fn controller(disk: &std::path::Path) -> String {
+    format!(
+        "-device pvscsi,id=scsi -drive if=none,id=disk,format=raw,file={} -device scsi-hd,bus=scsi.0,drive=disk",
+        disk.display()
+    )
+}
+
 /// A scene on the lab of the features.
 struct Stage {
     scene: Scene<'static>,
@@ -139,15 +196,20 @@ struct Stage {
 
 impl Stage {
     fn new() -> Option<Self> {
-        let features = Systemd::with_features()?;
-        let Some(lab) = setting("UKIKIT_FEATURE_LAB") else {
+        Self::on(262)
+    }
+
+    fn on(systemd: u32) -> Option<Self> {
+        let features = Systemd::with_features(systemd)?;
+        let Some(lab) = setting(&format!("UKIKIT_FEATURE_LAB_{systemd}")) else {
             skip("features: no lab, tests/run --full makes one");
             return None;
         };
         let lab: &'static PathBuf = Box::leak(Box::new(lab.into()));
         let room = features.room();
         let storage = Storage::new(&features, lab);
-        let scene = Scene::new(lab);
+        let mut scene = Scene::new(lab);
+        scene.systemd = systemd;
         // The vendor's own command line has a root for the other tests.
         scene.start_with("systemd.log_level=info");
         Some(Self {

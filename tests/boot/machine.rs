@@ -46,6 +46,12 @@ pub(crate) enum Deed<'a> {
     SwitchOff,
 }
 
+/// How the last words of a kernel begin.
+const PANIC: &str = "---[ end Kernel panic";
+/// A kernel that changes its own code while its other processor is emulated may meet half of the change, within its first
+/// seconds. Nothing of ours has run then.
+const CRASH: &str = "Kernel panic - not syncing: Fatal exception in interrupt";
+
 /// A process that does not outlive its value.
 pub(crate) struct Process(pub(crate) Child);
 
@@ -83,13 +89,14 @@ impl Machine {
 
     /// The same with somebody at the console, who waits for each of these in turn.
     pub(crate) fn boot_attended(&self, devices: &[String], exchanges: &[Exchange<'_>]) -> Report {
-        let place = TempDir::new().unwrap();
+        let mut place = TempDir::new().unwrap();
+        let mut finished = self.run(place.path(), devices, exchanges);
+        if !finished && text(&fs::read(place.path().join("console.log")).unwrap()).contains(CRASH) {
+            eprintln!("the kernel crashed in the emulator: the machine is started again");
+            place = TempDir::new().unwrap();
+            finished = self.run(place.path(), devices, exchanges);
+        }
         let work = place.path();
-        write_esp_image(&self.esp, &work.join("esp.img"));
-        fs::copy(self.lab.join("OVMF_VARS_4M.fd"), work.join("vars.fd")).unwrap();
-        let tpm = self.start_tpm(work);
-        let finished = self.run_guest(work, devices, exchanges);
-        drop(tpm);
         self.take_over(&work.join("esp.img"));
 
         let console = text(&fs::read(work.join("console.log")).unwrap());
@@ -99,10 +106,29 @@ impl Machine {
         }
         assert!(
             finished,
-            "no end after {:?}; the console:\n{}",
+            "no end by itself within {:?}; the console:\n{}",
             self.timeout, report.console
         );
         report
+    }
+
+    /// Starts the boot loader on firmware without keys: it enrols those of the ESP and restarts, which is the end. Returns the
+    /// variables of the firmware.
+    pub(crate) fn enrol(&self) -> Vec<u8> {
+        let place = TempDir::new().unwrap();
+        let work = place.path();
+        let finished = self.run(work, &[], &[]);
+        let console = fs::read(work.join("console.log")).unwrap();
+        assert!(finished, "no end; the console:\n{}", text(&console));
+        fs::read(work.join("vars.fd")).unwrap()
+    }
+
+    /// Runs the machine in an empty directory; false when it had to be stopped.
+    fn run(&self, work: &Path, devices: &[String], exchanges: &[Exchange<'_>]) -> bool {
+        write_esp_image(&self.esp, &work.join("esp.img"));
+        fs::copy(self.lab.join("OVMF_VARS_4M.fd"), work.join("vars.fd")).unwrap();
+        let _tpm = self.start_tpm(work);
+        self.run_guest(work, devices, exchanges)
     }
 
     /// What was written to the ESP: the boot loader counts in the names of entries, and a system may have changed what it likes.
@@ -215,6 +241,9 @@ impl Machine {
             if let Some(status) = guest.0.try_wait().unwrap() {
                 assert!(status.success(), "qemu: {status}");
                 return true;
+            }
+            if shown(&work.join("console.log"), 0, PANIC).is_some() {
+                return false;
             }
             sleep(Duration::from_millis(100));
         }

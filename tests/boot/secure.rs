@@ -1,12 +1,16 @@
-//! Secure Boot enforcing, with the keys of the test variables that Debian's firmware package brings.
+//! Secure Boot enforcing, with a PK, a KEK and a db of our own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::machine::Machine;
+use crate::support::swtpm::unpacked;
 use crate::support::systemd::{Room, Systemd};
-use crate::support::{run, setting, succeed, text, ukikit, vector};
+use crate::support::{setting, succeed, text, ukikit, vector};
 use crate::{Scene, lab};
 
 /// A signed addon brings trust; one that is not signed, and one that was changed, are as if they were not there.
@@ -16,7 +20,7 @@ fn lab_secure_boot_takes_signed_addons_alone() {
         return;
     };
     let room = systemd.room();
-    let secure = secure_lab(&lab, &room);
+    let secure = secure_lab(&lab, "vendor.efi", &room);
     let scene = Scene::new(secure.path());
     let [key, certificate] = signer("other");
     let trusted = format!("--certificate={}", certificate.display());
@@ -100,7 +104,7 @@ fn lab_a_signer_in_db_is_enough_for_the_kernel() {
         return;
     };
     let room = systemd.room();
-    let secure = secure_lab(&lab, &room);
+    let secure = secure_lab(&lab, "vendor.efi", &room);
     let scene = Scene::new(secure.path());
     let certificate = room.path("sb.crt");
     let signer = [room.path("sb.key"), certificate.clone()];
@@ -139,7 +143,7 @@ fn lab_a_key_is_rotated_in_four_boots() {
         return;
     };
     let room = systemd.room();
-    let secure = secure_lab(&lab, &room);
+    let secure = secure_lab(&lab, "vendor.efi", &room);
     let scene = Scene::new(secure.path());
     for (name, key) in [("old", "other"), ("new", "p384")] {
         let files = scene.path(name).join("usr/lib/rotation");
@@ -185,65 +189,106 @@ fn lab_a_key_is_rotated_in_four_boots() {
 }
 
 /// Key and certificate of the vectors.
-fn signer(name: &str) -> [PathBuf; 2] {
+pub(crate) fn signer(name: &str) -> [PathBuf; 2] {
     ["key", "crt"].map(|kind| vector(&format!("ddi/keys/{name}.{kind}")))
 }
 
 /// Runs a verb for the UKI of the scene, and returns what it said.
-fn on_esp(scene: &Scene<'_>, verb: &str, rest: &[String]) -> String {
+pub(crate) fn on_esp(scene: &Scene<'_>, verb: &str, rest: &[String]) -> String {
     let mut command = ukikit();
     command.args(verb.split(' ')).arg("--esp").arg(scene.esp());
     command.arg("--uki=EFI/Linux/vendor.efi").args(rest);
     text(&succeed(verb, command.output().unwrap()))
 }
 
-/// The lab with firmware that enforces Secure Boot, and what it starts signed.
-fn secure_lab(lab: &Path, room: &Room) -> TempDir {
+/// The lab with firmware that enforces Secure Boot, and a vendor's UKI and a boot loader that are signed for it. The key that
+/// db has lies in the room, as `sb.key` and `sb.crt`.
+pub(crate) fn secure_lab(lab: &Path, uki: &str, room: &Room) -> TempDir {
     let secure = TempDir::new().unwrap();
-    let root = PathBuf::from(setting("UKIKIT_ROOT_262").unwrap());
-    let share = root.join("usr/share");
+    let owner = owner(lab);
+    room.write("sb.key", &owner.key);
+    room.write("sb.crt", &owner.certificate);
     for (from, to) in [
-        (
-            share.join("OVMF/OVMF_CODE_4M.secboot.fd"),
-            "OVMF_CODE_4M.fd",
-        ),
-        (
-            share.join("OVMF/OVMF_VARS_4M.snakeoil.fd"),
-            "OVMF_VARS_4M.fd",
-        ),
+        (firmware(), "OVMF_CODE_4M.fd"),
         (lab.join("systemd-boot.efi"), "systemd-boot.efi"),
-        (lab.join("vendor.efi"), "vendor.efi"),
+        (lab.join(uki), "vendor.efi"),
     ] {
         fs::copy(from, secure.path().join(to)).unwrap();
     }
+    fs::write(secure.path().join("OVMF_VARS_4M.fd"), &owner.variables).unwrap();
     // This firmware keeps its variables from the operating system by system management mode.
     fs::write(secure.path().join("smm"), "").unwrap();
-    fs::copy(share.join("ovmf/PkKek-1-snakeoil.pem"), room.path("sb.crt")).unwrap();
-    let key = share
-        .join("ovmf/PkKek-1-snakeoil.key")
-        .display()
-        .to_string();
-    let plain = room.path("sb.key").display().to_string();
-    run(
-        "openssl",
-        [
-            "pkey",
-            "-in",
-            &key,
-            "-passin",
-            "pass:snakeoil",
-            "-out",
-            &plain,
-        ],
-    );
     for name in ["systemd-boot.efi", "vendor.efi"] {
         sign(room, &secure.path().join(name));
     }
     secure
 }
 
+fn firmware() -> PathBuf {
+    let root = PathBuf::from(setting("UKIKIT_ROOT_262").unwrap());
+    root.join("usr/share/OVMF/OVMF_CODE_4M.secboot.fd")
+}
+
+/// Whose machines these are: the key that db has, and the variables of firmware that has PK, KEK and db.
+struct Owner {
+    key: Vec<u8>,
+    certificate: Vec<u8>,
+    variables: Vec<u8>,
+}
+
+/// Made once: three keys, enrolled by systemd-boot as on a new machine.
+fn owner(lab: &Path) -> &'static Owner {
+    static OWNER: OnceLock<Owner> = OnceLock::new();
+    OWNER.get_or_init(|| enrol(lab))
+}
+
+/// Key and certificate of a variable, and the signed list with the certificate alone. `signer` signs for it.
+const VARIABLE: &str = r#"
+    name=$1 signer=$2
+    openssl req -x509 -newkey rsa:2048 -noenc -subj "/CN=ukikit test $name" -days 36500 -keyout $name.key -out $name.crt
+    openssl x509 -in $name.crt -outform DER -out $name.der
+    sbsiglist --owner 6a6b9d5e-9f0c-4c4e-9f6e-3f1f0c1d2e3f --type x509 --output $name.esl $name.der
+    sbvarsign --key $signer.key --cert $signer.crt --output keys/$name.auth $name $name.esl
+"#;
+
+fn enrol(lab: &Path) -> Owner {
+    let place = TempDir::new().unwrap();
+    let path = |name: &str| place.path().join(name);
+    fs::create_dir(path("keys")).unwrap();
+    for (name, signer) in [("PK", "PK"), ("KEK", "PK"), ("db", "KEK")] {
+        let mut make = std::process::Command::new("sh");
+        make.current_dir(place.path());
+        make.args(["-euc", VARIABLE, "-", name, signer]);
+        succeed("keys of Secure Boot", make.output().unwrap());
+    }
+    let esp = path("esp");
+    Machine::esp_tree(lab, &esp);
+    fs::create_dir_all(esp.join("loader/keys")).unwrap();
+    fs::rename(path("keys"), esp.join("loader/keys/auto")).unwrap();
+    let loader = "timeout 0\nsecure-boot-enroll force\n";
+    fs::write(esp.join("loader/loader.conf"), loader).unwrap();
+    let open = path("lab");
+    fs::create_dir(&open).unwrap();
+    fs::copy(firmware(), open.join("OVMF_CODE_4M.fd")).unwrap();
+    fs::copy(lab.join("OVMF_VARS_4M.fd"), open.join("OVMF_VARS_4M.fd")).unwrap();
+    fs::write(open.join("smm"), "").unwrap();
+    let tpm = unpacked("a");
+    let machine = Machine {
+        lab: open,
+        esp,
+        tpm: tpm.path().to_owned(),
+        timeout: Duration::from_secs(300),
+        direct: None,
+    };
+    Owner {
+        variables: machine.enrol(),
+        key: fs::read(path("db.key")).unwrap(),
+        certificate: fs::read(path("db.crt")).unwrap(),
+    }
+}
+
 /// Signs a PE file in place, by systemd's own tool.
-fn sign(room: &Room, file: &Path) {
+pub(crate) fn sign(room: &Room, file: &Path) {
     fs::copy(file, room.path("unsigned.efi")).unwrap();
     let arguments = [
         "sign",

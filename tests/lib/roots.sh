@@ -30,6 +30,23 @@ FEATURES_262=(
     e2fsprogs iproute2 nano procps strace xfsprogs
     nbdkit tgt
 )
+# The same of the oldest systemd that merges and starts extensions; its dracut is 106.
+FEATURES_257=(
+    "${SYSTEMD_257[@]}"
+    udev systemd-boot-efi systemd-cryptsetup
+    cpio cryptsetup-bin dracut dracut-network fdisk linux-image-cloud-amd64 openssl ovmf systemd-boot-tools systemd-ukify
+    tpm2-tools zstd
+    btrfs-progs kpartx lvm2 mdadm multipath-tools nbd-client nfs-common nvme-cli open-iscsi openssh-server
+    e2fsprogs iproute2 nano procps strace xfsprogs
+    nbdkit tgt
+)
+# What further modules of dracut take.
+MODULES_262=(
+    "${FEATURES_262[@]}"
+    bluez cifs-utils clevis clevis-dracut clevis-luks clevis-systemd clevis-tpm2 curl dbus fcoe-utils isomd5sum jq keyutils libfido2-1
+    lldpad ndctl network-manager opensc openssh-client openssh-sftp-server parted pcscd plymouth plymouth-themes rpcbind rsync
+    systemd-resolved
+)
 # A system without any of ours, on which the package is installed.
 CLEAN=(systemd man-db bash-completion)
 

@@ -32,13 +32,18 @@ impl Systemd {
         Some(Self { root: root.into() })
     }
 
-    /// The root with the packages of the features that recipes take; `None`, said aloud, when there is none.
-    pub(crate) fn with_features() -> Option<Self> {
-        let Some(root) = setting("UKIKIT_ROOT_FEATURES") else {
+    /// The root with systemd `version` and the packages of the features that recipes take; `None`, said aloud, when there is none.
+    pub(crate) fn with_features(version: u32) -> Option<Self> {
+        let Some(root) = setting(&format!("UKIKIT_ROOT_FEATURES_{version}")) else {
             skip("features: no root, tests/run --full makes one");
             return None;
         };
         Some(Self { root: root.into() })
+    }
+
+    /// The one in this root.
+    pub(crate) fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
     }
 
     /// Where it is.
