@@ -360,7 +360,7 @@ impl Adapting<'_> {
 const HOOKS: &str = "usr/lib/dracut/hooks";
 
 /// Where a link leads at first, without a look at other links.
-fn leads_to(link: &[u8], target: &[u8]) -> Vec<u8> {
+pub(crate) fn leads_to(link: &[u8], target: &[u8]) -> Vec<u8> {
     let mut reached = match target.first() {
         Some(b'/') => Vec::new(),
         _ => parent(link).to_vec(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::adapt::same;
+use crate::adapt::{leads_to, same};
 use crate::collect::{Program, check_modules, firmware};
 use crate::startup::{self, text_of};
 use crate::tree::parent;
@@ -117,13 +117,19 @@ fn missing_of_link(path: &[u8], target: &[u8], all: &Tree) -> Vec<String> {
         absolute.is_some_and(|target| RUNTIME.iter().any(|place| target.starts_with(place)));
     // Units are named by links that need no target, and masked by a device.
     let unit = path.starts_with(UNITS) && parent(path) != b"usr/lib/systemd/system";
-    if runtime || unit || all.resolve(path).is_some() {
+    if runtime || unit || all.resolve(path).is_some() || is_copied(path, target, all) {
         return Vec::new();
     }
     let target = String::from_utf8_lossy(target);
     vec![format!(
         "leads to {target}, which neither the base nor the extension has"
     )]
+}
+
+/// Whether the link leads to a file that `systemd-tmpfiles` copies there.
+fn is_copied(path: &[u8], target: &[u8], all: &Tree) -> bool {
+    let copy = [b"usr/share/factory/", &leads_to(path, target)[..]].concat();
+    all.get(copy).is_some()
 }
 
 /// A program whose failure is ignored (`-`) may be missing too.
@@ -166,6 +172,8 @@ mod tests {
         put("usr/bin/script", Entry::file("#!/usr/bin/python3\n"));
         put("usr/bin/link", Entry::symlink("nothing"));
         put("usr/bin/null", Entry::symlink("/dev/null"));
+        put("usr/lib/a.conf", Entry::symlink("../../etc/a.conf"));
+        put("usr/share/factory/etc/a.conf", Entry::file(""));
         let unit = "[Service]\nExecStart=sh -c x\nExecStart=-/usr/bin/maybe\nExecStart=!/usr/bin/never %i\n";
         put("usr/lib/systemd/system/a.service", Entry::file(unit));
         let found = check(&tree, &base, &Release::default()).unwrap();

@@ -167,6 +167,23 @@ fn lab_btrfs_on_nbd_root_with_three_extensions() {
     stage.assert_root(&report, "btrfs /dev/nbd0");
 }
 
+/// The network is there from the start, by an addon; what needs it comes later.
+#[test]
+fn lab_nbd_root_with_the_network_of_an_addon() {
+    let Some(stage) = Stage::new() else { return };
+    let disk = stage.storage.ext4("96M");
+    let server = servers::nbd(&stage.room, &disk);
+    let uki = stage.scene.esp().join("EFI/Linux/vendor.efi");
+    let root = format!("--root={}", stage.features.root().display());
+    let uki = format!("--uki={}", uki.display());
+    stage.addon("network", &["--recipe=network", &root, &uki]);
+    stage.extension("nbd", &["--recipe=nbd"]);
+    stage.credential(NETWORK.0, NETWORK.1);
+    stage.credential("nbd.target", &server.credential);
+    let report = stage.boot("/dev/nbd0 / ext4 ro", CARD);
+    stage.assert_root(&report, "ext4 /dev/nbd0");
+}
+
 fn drive(disk: &std::path::Path) -> String {
     format!("-drive if=virtio,format=raw,file={}", disk.display())
 }
@@ -256,14 +273,14 @@ impl Stage {
         // In the place of the lab's own, which reports.
         fs::write(drop_in.join("lab.conf"), "[Service]\n").unwrap();
         let tree = self.scene.path("shell");
-        self.addon("shell", &format!("--tree={}", tree.display()));
+        self.addon("shell", &[&format!("--tree={}", tree.display())]);
     }
 
     /// Makes an addon, and puts it beside the UKI.
-    fn addon(&self, name: &str, content: &str) {
+    fn addon(&self, name: &str, content: &[&str]) {
         let addon = self.scene.path(&format!("{name}.addon.efi"));
         let mut build = ukikit();
-        build.args(["addon", "build", content]);
+        build.args(["addon", "build"]).args(content);
         build.arg(format!("--output={}", addon.display()));
         succeed("addon build", build.output().unwrap());
         let companions = self.scene.esp().join("EFI/Linux/vendor.efi.extra.d");

@@ -256,7 +256,7 @@ pub(super) fn tpm_library(subject: &Subject<'_>) -> Vec<Found> {
             Found::new(
                 &file.file.path,
                 reason,
-                "build the UKI with dracut's module tpm2-tss",
+                "build the UKI with dracut's module tpm2-tss, or bring them by ukikit addon build --recipe=tpm2",
             )
         })
         .collect()

@@ -136,6 +136,11 @@ const CHANGED: &[(&str, Rule)] = &[
         Rule::Drop("the base's is in use before extensions are merged"),
     ),
     ("etc/conf.d/systemd.conf", Rule::Drop(RECORD)),
+    // A link, to bash where a module asks for that one.
+    (
+        "usr/bin/sh",
+        Rule::Drop("the base has a shell of its own, which its scripts know"),
+    ),
 ];
 
 /// What dracut does in the stages before the merge, and what does it instead.

@@ -180,7 +180,7 @@ fn lab_host_wrong_secret_on_trial_gives_way() {
     stage.extension("iscsi", &["--recipe=network", "--recipe=iscsi"]);
     // The boot loader's default is the UKI, whose own command line has another root.
     stage.scene.start_by_default();
-    stage.addon("fstab", "--cmdline=root=fstab");
+    stage.addon("fstab", &["--cmdline=root=fstab"]);
     // Read-only, so that the last boot need not write its 50 MB.
     let host = ISCSI
         .replace("PORT", &target.port())
