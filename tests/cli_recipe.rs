@@ -125,7 +125,7 @@ fn what_would_not_work_is_refused() {
             )
         },
         "error: `recipes/tool/recipe.toml`: unknown field `program`, expected one of `summary`, `documentation`, `needs`, `dracut`, \
-         `early`, `programs`, `libraries`, `files`, `optional-files`, `drivers`, `optional-drivers`, `start`, `optional-start`, `credential`\n\nhint: see ukikit recipe list\n",
+         `early`, `programs`, `libraries`, `files`, `optional-files`, `either`, `drivers`, `optional-drivers`, `start`, `optional-start`, `credential`\n\nhint: see ukikit recipe list\n",
     );
     refused(
         &|room| fs::remove_file(room.0.path().join("root/usr/bin/tool")).unwrap(),
@@ -150,7 +150,7 @@ fn what_would_not_work_is_refused() {
                 unit,
             );
         },
-        "error: would not work in this base:\n  usr/lib/systemd/system/tool.service: starts /usr/bin/nothing, which neither the base nor the extension has\n",
+        "error: would not work in this base:\n  usr/lib/systemd/system/tool.service: starts /usr/bin/nothing, which is neither in the base nor among these files\n",
     );
 }
 
@@ -292,8 +292,7 @@ fn an_addon_brings_what_the_uki_lacks() {
     room.write("root/usr/lib/systemd/system/early.service", unit);
     refused(
         "--recipe=early",
-        "error: would not work in this UKI:\n  usr/lib/systemd/system/early.service: starts /usr/bin/nothing, which neither the base \
-         nor the extension has\n",
+        "error: would not work in this UKI:\n  usr/lib/systemd/system/early.service: starts /usr/bin/nothing, which is neither in the base nor among these files\n",
     );
     fs::remove_file(room.0.path().join("root/usr/lib/libearly.so.7")).unwrap();
     refused(
@@ -308,9 +307,21 @@ fn an_addon_brings_what_the_uki_lacks() {
         "recipes/shell/recipe.toml",
         "summary = \"x\"\nprograms = [\"sh\"]\n",
     );
-    refused("--recipe=shell", "error: the UKI has all of it\n");
+    refused(
+        "--recipe=shell",
+        "error: the UKI has all of this already: shell\n",
+    );
+    let unit = "summary = \"x\"\nprograms = [\"sh\"]\nstart = [\"typo.service\"]\n";
+    room.write("recipes/unit/recipe.toml", unit);
+    refused(
+        "--recipe=unit",
+        "error: the unit typo.service is to be started, but is neither in the base nor among these files\n",
+    );
     assert!(!room.0.path().join("early.addon.efi").exists());
 
+    let (_, notes, status) = addon("--recipe=shell --cmdline=quiet --dry-run");
+    let note = "the UKI has all of this already: shell\n";
+    assert_eq!((notes, status), (format!("{note}{unsigned}"), 0));
     // The base is of another systemd.
     room.write("root/usr/lib/libearly.so.7", "");
     room.write("root/usr/lib/systemd/system/early.service", "[Unit]\n");
@@ -348,7 +359,7 @@ fn units_start_when_they_are_named() {
         "{listed}"
     );
     let (_, notes, status) = room.build("--tree=tree --start=c.service --dry-run");
-    let sentence = "error: the unit c.service is to be started, but neither the base nor the extension has it\n";
+    let sentence = "error: the unit c.service is to be started, but is neither in the base nor among these files\n";
     assert_eq!((notes.as_str(), status), (sentence, 1));
 }
 
@@ -425,7 +436,7 @@ fn the_shipped_ones_are_listed() {
          network-cards Drivers of Ethernet cards in real machines, for the recipe network\n\
          nfs           A root over NFS 3 or 4, without Kerberos\n\
          nvme-tcp      Disks over NVMe/TCP, with DH-HMAC-CHAP in both directions\n\
-         pcrextend     Measures the phases of the boot: PCR 11, and the separator in PCRs 12 and 13 (in an addon)\n\
+         pcrextend     Measures the phases of the boot into PCR 11, and a separator into most others (in an addon)\n\
          recovery      Tools for the emergency shell: editor, disks, file systems, network\n\
          ssh           A shell over SSH while the initrd runs, for those in ssh.authorized_keys.root\n\
          tpm2          What opens credentials that are sealed to the TPM, generators' among them (in an addon)\n"

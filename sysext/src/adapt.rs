@@ -247,6 +247,10 @@ impl Adapting<'_> {
                 self.note(path, Action::Copy { to });
             }
             Rule::Drop(reason) => self.drop(path, reason),
+            Rule::DropLink(reason) if is_link(Some(entry)) && is_link(self.base.get(path)) => {
+                self.drop(path, reason);
+            }
+            Rule::DropLink(_) => self.findings.add(Check::Base, to, rules::DIFFERS),
             Rule::Refuse(what) => self.findings.add(Check::Base, to, what),
         }
         Ok(())
@@ -354,6 +358,10 @@ impl Adapting<'_> {
             .sort_by(|one, other| one.path.cmp(&other.path));
         self.findings.verdict(self.adapted)
     }
+}
+
+fn is_link(entry: Option<&Entry>) -> bool {
+    matches!(entry.map(|entry| &entry.kind), Some(Kind::Symlink(_)))
 }
 
 /// Where dracut 112 reads the hooks of packages and extensions.

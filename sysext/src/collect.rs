@@ -11,13 +11,15 @@ mod drivers;
 mod elf;
 pub(crate) mod firmware;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::tree::{join, parent};
 use crate::{Error, Kind, Tree};
 pub(crate) use drivers::check as check_modules;
-pub(crate) use elf::Program;
+pub(crate) use elf::{Program, machine_of};
+use object::elf::Machine;
 
 /// A system with features to take: usually the one whose packages the base was made from.
 #[derive(Debug, Clone)]
@@ -37,6 +39,8 @@ pub struct Wishes {
     pub files: Vec<String>,
     /// The same, but a system without them is fine.
     pub optional_files: Vec<String>,
+    /// Of each of these lists the first file that the system has.
+    pub either: Vec<Vec<String>>,
     /// Kernel modules by their name.
     pub drivers: Vec<String>,
     /// The same, but a kernel without them is fine.
@@ -77,14 +81,22 @@ impl System {
             let path = self.program(program)?;
             collecting.ahead.push(path);
         }
+        let machine = elf::machine_of(base)?;
         for library in &wishes.libraries {
-            collecting.ahead.extend(self.libraries(library)?);
+            collecting.ahead.extend(self.libraries(library, machine)?);
         }
         for file in &wishes.files {
             if self.metadata(file.as_bytes()).is_none() {
                 return Err(self.lacks(format!("file /{file}")));
             }
             collecting.ahead.push(file.as_bytes().to_vec());
+        }
+        for files in &wishes.either {
+            let has = |file: &&String| self.metadata(file.as_bytes()).is_some();
+            let first = files.iter().find(has);
+            collecting
+                .ahead
+                .extend(first.map(|file| file.as_bytes().to_vec()));
         }
         for file in &wishes.optional_files {
             if self.metadata(file.as_bytes()).is_some() {
@@ -114,13 +126,13 @@ impl System {
         found.ok_or_else(|| self.lacks(format!("program {program}")))
     }
 
-    /// Those of one directory: the first in the loader's order that has any.
-    fn libraries(&self, wanted: &str) -> Result<Vec<Vec<u8>>, Error> {
+    /// Those of one directory: the first that has any, of those where the loader of this machine looks.
+    fn libraries(&self, wanted: &str, machine: Option<Machine>) -> Result<Vec<Vec<u8>>, Error> {
         let matches = |name: &[u8]| match wanted.strip_suffix('*') {
             Some(start) => name.starts_with(start.as_bytes()),
             None => name == wanted.as_bytes(),
         };
-        for directory in elf::DIRECTORIES {
+        for directory in elf::directories(machine) {
             let place = self.path(directory.as_bytes());
             if !place.is_dir() {
                 continue;
@@ -134,6 +146,47 @@ impl System {
             }
         }
         Err(self.lacks(format!("library {wanted}")))
+    }
+
+    /// The libraries that programs of `tree` need and `base` has, in another build than this system: what their build IDs
+    /// tell, for both to have one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`] for a file that cannot be read.
+    pub fn other_libraries(&self, tree: &Tree, base: &Tree) -> Result<Vec<String>, Error> {
+        let mut needed = BTreeSet::new();
+        for (path, entry) in tree.iter() {
+            let Kind::File(content) = &entry.kind else {
+                continue;
+            };
+            let program = Program::read(content)?;
+            for library in &program.libraries {
+                let mut candidates = program.candidates(path, library);
+                needed.extend(candidates.find(|path| base.resolve(path).is_some()));
+            }
+        }
+        let mut others = Vec::new();
+        for path in needed {
+            let there = base.resolve(&path).and_then(|path| base.get(path));
+            let Some(Kind::File(there)) = there.map(|entry| &entry.kind) else {
+                continue;
+            };
+            // Behind its links, as firmware is.
+            let Ok(place) = fs::canonicalize(self.path(&path)) else {
+                continue;
+            };
+            let Kind::File(here) = crate::tree::read_entry(&place)?.kind else {
+                continue;
+            };
+            let builds = [elf::build_id(there)?, elf::build_id(&here)?];
+            if let [Some(there), Some(here)] = builds
+                && there != here
+            {
+                others.push(String::from_utf8_lossy(&path).into_owned());
+            }
+        }
+        Ok(others)
     }
 
     /// Not following a link at the end.

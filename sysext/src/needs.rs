@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::adapt::{leads_to, same};
-use crate::collect::{Program, check_modules, firmware};
+use crate::collect::{Program, check_modules, firmware, machine_of};
 use crate::startup::{self, text_of};
 use crate::tree::parent;
 use crate::{Check, Error, Finding, Kind, Release, Tree};
@@ -23,11 +23,17 @@ const PROGRAMS: [&str; 4] = ["usr/local/bin", "usr/bin", "usr/sbin", "sbin"];
 /// [`Error::Read`] for a file that cannot be read.
 pub fn check(tree: &Tree, base: &Tree, release: &Release) -> Result<Vec<Finding>, Error> {
     let all = over(tree, base)?;
+    let machine = machine_of(base)?;
     let mut findings = Vec::new();
     for (path, entry) in tree.iter() {
         let missing = match &entry.kind {
             Kind::File(_) if path.starts_with(UNITS) => missing_of_unit(path, &all)?,
-            Kind::File(content) => missing_of_program(path, &Program::read(content)?, &all),
+            Kind::File(content) => match Program::read(content)? {
+                program if program.is_foreign(machine) => {
+                    vec!["is for another processor than the programs of the base".to_owned()]
+                }
+                program => missing_of_program(path, &program, &all),
+            },
             Kind::Symlink(target) => missing_of_link(path, target, &all),
             _ => Vec::new(),
         };
@@ -99,14 +105,14 @@ fn missing_of_program(path: &[u8], program: &Program, all: &Tree) -> Vec<String>
         .iter()
         .filter(|path| all.resolve(path).is_none());
     let interpreter = interpreter
-        .map(|path| format!("needs {path}, which neither the base nor the extension has"));
+        .map(|path| format!("needs {path}, which is neither in the base nor among these files"));
     let libraries = program.libraries.iter().filter(|library| {
         !program
             .candidates(path, library)
             .any(|path| all.resolve(path).is_some())
     });
     let libraries = libraries.map(|name| {
-        format!("needs {name}, which neither the base nor the extension has where the loader looks")
+        format!("needs {name}, which is neither in the base nor among these files where the loader looks")
     });
     interpreter.chain(libraries).collect()
 }
@@ -122,7 +128,7 @@ fn missing_of_link(path: &[u8], target: &[u8], all: &Tree) -> Vec<String> {
     }
     let target = String::from_utf8_lossy(target);
     vec![format!(
-        "leads to {target}, which neither the base nor the extension has"
+        "leads to {target}, which is neither in the base nor among these files"
     )]
 }
 
@@ -153,7 +159,9 @@ fn missing_of_unit(path: &[u8], all: &Tree) -> Result<Vec<String>, Error> {
             .any(|place| all.resolve(format!("{place}/{program}")).is_some()),
     });
     Ok(missing
-        .map(|program| format!("starts {program}, which neither the base nor the extension has"))
+        .map(|program| {
+            format!("starts {program}, which is neither in the base nor among these files")
+        })
         .collect())
 }
 
@@ -181,10 +189,27 @@ mod tests {
         assert_eq!(
             found,
             [
-                "usr/bin/link: leads to nothing, which neither the base nor the extension has",
-                "usr/bin/script: needs /usr/bin/python3, which neither the base nor the extension has",
-                "usr/lib/systemd/system/a.service: starts /usr/bin/never, which neither the base nor the extension has",
+                "usr/bin/link: leads to nothing, which is neither in the base nor among these files",
+                "usr/bin/script: needs /usr/bin/python3, which is neither in the base nor among these files",
+                "usr/lib/systemd/system/a.service: starts /usr/bin/never, which is neither in the base nor among these files",
             ]
+        );
+    }
+
+    #[test]
+    fn programs_are_for_the_processor_of_the_base() {
+        let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        let mut other = own.clone();
+        // e_machine: s390, which no other test runs on.
+        other[18..20].copy_from_slice(&22_u16.to_ne_bytes());
+        let (mut tree, mut base) = (Tree::new(), Tree::new());
+        base.insert("usr/bin/own", Entry::file(own)).unwrap();
+        tree.insert("usr/bin/other", Entry::file(other)).unwrap();
+        let found = check(&tree, &base, &Release::default()).unwrap();
+        let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            ["usr/bin/other: is for another processor than the programs of the base"]
         );
     }
 

@@ -14,7 +14,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::collect::Wishes;
-use crate::{Entry, Error, Tree};
+use crate::{Entry, Error, Tree, startup};
 
 /// Bytes of a recipe's text.
 const LONGEST: u64 = 1 << 20;
@@ -53,6 +53,9 @@ pub struct Recipe {
     /// The same, taken when the system has them: distributions differ in names.
     #[serde(default)]
     pub optional_files: Vec<String>,
+    /// Of each of these lists the first file that the system has: versions of systemd differ in names.
+    #[serde(default)]
+    pub either: Vec<Vec<String>>,
     /// Kernel modules it cannot do without.
     #[serde(default)]
     pub drivers: Vec<String>,
@@ -184,15 +187,10 @@ impl Feature {
         tree: &'a Tree,
         base: &'a Tree,
     ) -> impl Iterator<Item = &'a String> {
-        let has = |unit: &&String| {
-            let path = format!("usr/lib/systemd/system/{unit}");
-            tree.get(&path).is_some() || base.resolve(&path).is_some()
-        };
         let recipe = &self.recipe;
-        recipe
-            .start
-            .iter()
-            .chain(recipe.optional_start.iter().filter(has))
+        let optional = recipe.optional_start.iter();
+        let there = optional.filter(|unit| startup::has_unit(tree, base, unit));
+        recipe.start.iter().chain(there)
     }
 
     /// What it takes of a system, for a kernel.
@@ -202,6 +200,7 @@ impl Feature {
             libraries,
             files,
             optional_files,
+            either,
             drivers,
             optional_drivers,
             ..
@@ -211,6 +210,7 @@ impl Feature {
             libraries,
             files,
             optional_files,
+            either,
             drivers,
             optional_drivers,
             kernel: kernel.map(ToOwned::to_owned),
@@ -271,6 +271,23 @@ mod tests {
             };
             assert_eq!(files(&kept.tree), files(&shipped.tree), "{name}");
         }
+    }
+
+    #[test]
+    fn units_that_may_be_missing_start_when_they_are_there() {
+        let mut feature = Feature::find("lvm").unwrap();
+        feature.recipe.start = vec!["always.service".to_owned()];
+        feature.recipe.optional_start = ["a@b.service", "own.service", "none.service"]
+            .map(ToOwned::to_owned)
+            .to_vec();
+        let (mut tree, mut base) = (Tree::new(), Tree::new());
+        let units = "usr/lib/systemd/system";
+        tree.insert(format!("{units}/own.service"), Entry::file(""))
+            .unwrap();
+        base.insert(format!("{units}/a@.service"), Entry::file(""))
+            .unwrap();
+        let starts: Vec<&String> = feature.starts(&tree, &base).collect();
+        assert_eq!(starts, ["always.service", "a@b.service", "own.service"]);
     }
 
     #[test]

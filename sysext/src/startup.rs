@@ -75,6 +75,25 @@ pub fn add(tree: &mut Tree, name: &Name, wants: &[String]) -> Result<Option<Fiel
     Ok(Some(RELOAD))
 }
 
+/// The first of these units whose file neither `tree` nor `base` has.
+pub fn absent<'a>(tree: &Tree, base: &Tree, units: &'a [String]) -> Option<&'a str> {
+    let mut units = units.iter().map(String::as_str);
+    units.find(|unit| !has_unit(tree, base, unit))
+}
+
+pub(crate) fn has_unit(tree: &Tree, base: &Tree, unit: &str) -> bool {
+    let path = format!("{UNITS}/{}", file_of(unit));
+    tree.get(&path).is_some() || base.resolve(&path).is_some()
+}
+
+/// `a@b.service` is in the file `a@.service`.
+fn file_of(unit: &str) -> String {
+    match (unit.split_once('@'), unit.rsplit_once('.')) {
+        (Some((name, _)), Some((_, kind))) => format!("{name}@.{kind}"),
+        _ => unit.to_owned(),
+    }
+}
+
 fn needs_replay(path: &[u8]) -> bool {
     path.starts_with(b"usr/lib/udev/rules.d/")
         || path.starts_with(b"usr/lib/modules-load.d/")

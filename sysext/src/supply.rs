@@ -6,13 +6,14 @@
 //! ```
 
 use crate::adapt::{in_place, same};
+use crate::tree::parent;
 use crate::{Entry, Error, Tree};
 
 /// Reached by every boot of an initrd; what it wants is part of the first transaction.
 const STARTED: &str = "usr/lib/systemd/system/initrd.target.wants";
 
-/// What of `content` the initrd `base` has not, and links that start these units. A file that the base has, in whatever version, is
-/// the base's; only the index of a kernel's modules is replaced, since an initrd's lists its own.
+/// What of `content` the initrd `base` has not, and links that start these units, unless something there does. A file that the base
+/// has, in whatever version, is the base's; only the index of a kernel's modules is replaced, since an initrd's lists its own.
 ///
 /// # Errors
 ///
@@ -29,13 +30,31 @@ pub fn supply(content: &Tree, base: &Tree, start: &[String]) -> Result<Tree, Err
             supplied.insert(path, entry.clone())?;
         }
     }
+    for (path, entry) in content.iter().filter(|(_, entry)| entry.is_directory()) {
+        let empty = || !content.iter().any(|(other, _)| parent(other) == path);
+        if base.get(path).is_none() && (supplied.get(path).is_some() || empty()) {
+            supplied.insert(path, entry.clone())?;
+        }
+    }
     for unit in start {
-        let link = format!("{STARTED}/{unit}");
-        if base.get(&link).is_none() {
-            supplied.insert(link, Entry::symlink(format!("../{unit}")))?;
+        if !is_started(base, unit) && !is_started(&supplied, unit) {
+            supplied.insert(
+                format!("{STARTED}/{unit}"),
+                Entry::symlink(format!("../{unit}")),
+            )?;
         }
     }
     Ok(supplied)
+}
+
+/// Whether a target wants or requires the unit by a link.
+fn is_started(tree: &Tree, unit: &str) -> bool {
+    let mut paths = tree.iter().map(|(path, _)| String::from_utf8_lossy(path));
+    paths.any(|path| {
+        let link = path.split_once("/systemd/system/").map(|(_, link)| link);
+        link.and_then(|link| link.split_once(".wants/").or(link.split_once(".requires/")))
+            .is_some_and(|(_, wanted)| wanted == unit)
+    })
 }
 
 fn is_index(path: &[u8]) -> bool {
@@ -62,7 +81,13 @@ mod tests {
             .insert("usr/sbin/systemd-sysext", Entry::file(""))
             .unwrap();
         base.insert("usr/sbin", Entry::symlink("bin")).unwrap();
-        let wants = "usr/lib/systemd/system/initrd.target.wants";
+        for (path, mode) in [("var/lib/state", 0o700), ("usr/bin", 0o700)] {
+            let mut directory = Entry::directory();
+            directory.mode = mode;
+            content.insert(path, directory).unwrap();
+        }
+        let units = "usr/lib/systemd/system";
+        let wants = format!("{units}/initrd.target.wants");
         base.insert(
             format!("{wants}/there.service"),
             Entry::symlink("../there.service"),
@@ -82,5 +107,9 @@ mod tests {
                 &format!("{wants}/a.service"),
             ]
         );
+        let mode = |path: &str| supplied.get(path).map(|entry| entry.mode);
+        assert_eq!(mode("var/lib/state"), Some(0o700));
+        // That of the base.
+        assert_eq!(mode("usr/bin"), Some(0o755));
     }
 }

@@ -139,6 +139,11 @@ impl Tree {
         }
     }
 
+    /// Whether there is nothing but the root directory.
+    pub fn is_empty(&self) -> bool {
+        self.paths.len() == 1
+    }
+
     /// The entry at `path`, symbolic links not followed.
     pub fn get(&self, path: impl AsRef<[u8]>) -> Option<&Entry> {
         self.entries.get(*self.paths.get(path.as_ref())?)

@@ -49,8 +49,11 @@ pub(crate) enum Deed<'a> {
 /// How the last words of a kernel begin.
 const PANIC: &str = "---[ end Kernel panic";
 /// A kernel that changes its own code while its other processor is emulated may meet half of the change, within its first
-/// seconds. Nothing of ours has run then.
+/// seconds.
 const CRASH: &str = "Kernel panic - not syncing: Fatal exception in interrupt";
+
+/// What it says before it runs anything.
+const FIRST: &str = " as init process";
 
 /// A process that does not outlive its value.
 pub(crate) struct Process(pub(crate) Child);
@@ -91,7 +94,7 @@ impl Machine {
     pub(crate) fn boot_attended(&self, devices: &[String], exchanges: &[Exchange<'_>]) -> Report {
         let mut place = TempDir::new().unwrap();
         let mut finished = self.run(place.path(), devices, exchanges);
-        if !finished && text(&fs::read(place.path().join("console.log")).unwrap()).contains(CRASH) {
+        if !finished && crashed_early(place.path()) {
             eprintln!("the kernel crashed in the emulator: the machine is started again");
             place = TempDir::new().unwrap();
             finished = self.run(place.path(), devices, exchanges);
@@ -249,6 +252,12 @@ impl Machine {
         }
         false
     }
+}
+
+/// Whether the kernel crashed before anything of the initrd ran.
+fn crashed_early(work: &Path) -> bool {
+    let console = text(&fs::read(work.join("console.log")).unwrap());
+    console.contains(CRASH) && !console.contains(FIRST)
 }
 
 /// Where `expected` ends on the console, looked for from `start` on.

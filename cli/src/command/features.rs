@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use ukikit_sysext::recipe::Feature;
-use ukikit_sysext::{Error, System, Tree, Wishes};
+use ukikit_sysext::{Error, System, Tree, Wishes, needs, startup};
 
 use crate::output::{Output, with_hint};
+
+/// Of the firmware that a module lacks; some know dozens of devices.
+const FIRMWARE_SHOWN: usize = 3;
 
 /// Finds them in the directory `own`, or among those that are shipped.
 pub(crate) fn find(names: &[String], own: Option<&Path>) -> Result<Vec<Feature>> {
@@ -59,7 +62,7 @@ pub(crate) fn tell_needs(features: &[Feature], given: &[String], kind: &str, out
         for other in needs.filter(|other| !given.contains(other)) {
             let name = &feature.name;
             out.note(format_args!(
-                "{name} needs an {kind} with the recipe {other} beside it"
+                "{name} needs an {kind} with the recipe {other} beside it, unless the UKI or an addon has it"
             ));
         }
     }
@@ -72,4 +75,55 @@ pub(crate) fn refused(error: Error, summary: &str) -> anyhow::Error {
     };
     let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
     anyhow!("{summary}:\n  {}", lines.join("\n  "))
+}
+
+/// Fails for a unit that is not there.
+pub(crate) fn check_units(tree: &Tree, base: &Tree, start: &[String]) -> Result<()> {
+    match startup::absent(tree, base, start) {
+        None => Ok(()),
+        Some(unit) => bail!(
+            "the unit {unit} is to be started, but is neither in the base nor among these files"
+        ),
+    }
+}
+
+/// A driver without its firmware is no error: it may be for another device.
+pub(crate) fn tell_firmware(tree: &Tree, base: &Tree, out: &mut Output) -> Result<()> {
+    for (module, files) in needs::absent_firmware(tree, base)? {
+        let more = match files.len().saturating_sub(FIRMWARE_SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let shown: Vec<&str> = files
+            .iter()
+            .take(FIRMWARE_SHOWN)
+            .map(String::as_str)
+            .collect();
+        out.warning(format_args!(
+            "the module {module} names firmware that is not there: {}{more}",
+            shown.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+/// A library of the base stays, and programs of other packages may not run with it.
+pub(crate) fn tell_libraries(
+    system: &System,
+    tree: &Tree,
+    base: &Tree,
+    out: &mut Output,
+) -> Result<()> {
+    let others = system.other_libraries(tree, base)?;
+    if let Some(first) = others.first() {
+        let more = match others.len() {
+            1 => String::new(),
+            all => format!(" and {} more", all - 1),
+        };
+        out.warning(format_args!(
+            "the base has another build of {first}{more} than the system: better take the files from a system with the packages of \
+             the base, see --root="
+        ));
+    }
+    Ok(())
 }

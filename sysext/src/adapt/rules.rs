@@ -13,6 +13,8 @@ pub(super) enum Rule {
     /// To `usr/share/factory`, with a line for `systemd-tmpfiles`.
     Factory,
     Drop(&'static str),
+    /// A link in the place of another link is dropped; all else is refused.
+    DropLink(&'static str),
     Refuse(&'static str),
 }
 
@@ -139,7 +141,7 @@ const CHANGED: &[(&str, Rule)] = &[
     // A link, to bash where a module asks for that one.
     (
         "usr/bin/sh",
-        Rule::Drop("the base has a shell of its own, which its scripts know"),
+        Rule::DropLink("the base has a shell of its own, which its scripts know"),
     ),
 ];
 
@@ -160,6 +162,8 @@ const EARLY: [(&str, &str); 4] = [
     ),
 ];
 
+pub(super) const DIFFERS: &str = "differs from the base's: a changed copy would replace it for all; it was built from another version, or needs a drop-in";
+
 /// What is done with a file that differs from the base's (`changed`) or is missing there.
 pub(super) fn of(path: &[u8], changed: bool) -> Rule {
     let find = |table: &[(&str, Rule)]| {
@@ -177,9 +181,7 @@ pub(super) fn of(path: &[u8], changed: bool) -> Rule {
     match rule {
         Some(Rule::Drop(reason)) => Rule::Drop(reason),
         Some(Rule::Index) => Rule::Index,
-        _ => find(CHANGED).unwrap_or(Rule::Refuse(
-            "differs from the base's: a changed copy would replace it for all; it was built from another version, or needs a drop-in",
-        )),
+        _ => find(CHANGED).unwrap_or(Rule::Refuse(DIFFERS)),
     }
 }
 

@@ -239,3 +239,18 @@ fn patterns_stop_at_slashes() {
         );
     }
 }
+
+#[test]
+fn the_base_keeps_its_shell() {
+    let shell = |entry| tree(&[("usr/bin/sh", entry)]);
+    let (link, file) = (Entry::symlink("dash"), Entry::file("shell"));
+    let kept = steps(&shell(Entry::symlink("bash")), &shell(link.clone())).unwrap();
+    assert_eq!(
+        kept,
+        ["drop  usr/bin/sh: the base has a shell of its own, which its scripts know"]
+    );
+    for (content, base) in [(file.clone(), link.clone()), (link, file)] {
+        let refused = steps(&shell(content), &shell(base)).unwrap_err();
+        assert!(matches!(refused, Error::Refused { .. }), "{refused}");
+    }
+}

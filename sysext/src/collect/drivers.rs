@@ -194,8 +194,9 @@ pub(crate) fn check(tree: &Tree, all: &Tree) -> Result<Vec<Finding>, Error> {
             .filter(|name| !name.is_empty());
         for name in needed.filter(|name| !drives(&facts, &version, name)) {
             let place = String::from_utf8_lossy(path).into_owned();
-            let what =
-                format!("needs the module {name}, which neither the base nor the extension has");
+            let what = format!(
+                "needs the module {name}, which is neither in the base nor among these files"
+            );
             findings.push(Finding::new(crate::Check::Needs, place, what));
         }
     }

@@ -1,15 +1,15 @@
 //! What a program needs to start: its interpreter and libraries, from the ELF dynamic section or a `#!` line.
 
 use object::read::elf::{Dyn, ElfFile, FileHeader, ProgramHeader};
-use object::{Endianness, elf};
+use object::{Endianness, Object, elf};
 
 use crate::tree::{join, parent};
-use crate::{Content, Error};
+use crate::{Content, Error, Kind, Tree};
 
 /// Bytes of the largest program that is read; language runtimes come to a tenth.
 const LARGEST: u64 = 1 << 30;
 /// Where the loader looks without being told: the usual directories, and Debian's per machine.
-pub(super) const DIRECTORIES: [&str; 8] = [
+const DIRECTORIES: [&str; 8] = [
     "usr/lib64",
     "usr/lib",
     "usr/lib/x86_64-linux-gnu",
@@ -118,23 +118,63 @@ impl Program {
                 .trim_start_matches('/')
                 .to_owned()
         });
-        let all = own.chain(self.directories().map(ToOwned::to_owned));
+        let all = own.chain(directories(self.machine).map(ToOwned::to_owned));
         all.map(move |directory| join(directory.as_bytes(), library.as_bytes()))
     }
 
-    /// A 32-bit system's directory must not satisfy a 64-bit program.
-    fn directories(&self) -> impl Iterator<Item = &'static str> {
-        let foreign = match self.machine {
-            Some(elf::EM_X86_64) => ["aarch64", "riscv64", "i386"],
-            Some(elf::EM_AARCH64) => ["x86_64", "riscv64", "i386"],
-            Some(elf::EM_RISCV) => ["x86_64", "aarch64", "i386"],
-            Some(elf::EM_386) => ["x86_64", "aarch64", "riscv64"],
-            _ => ["-", "-", "-"],
-        };
-        DIRECTORIES
-            .into_iter()
-            .filter(move |directory| !foreign.iter().any(|machine| directory.contains(machine)))
+    /// Whether a processor of another kind runs it. Firmware and what the kernel compiles are no programs.
+    pub(crate) fn is_foreign(&self, machine: Option<elf::Machine>) -> bool {
+        let is_program = self.interpreter.is_some() || !self.libraries.is_empty();
+        is_program && machine.is_some() && self.machine.is_some() && self.machine != machine
     }
+}
+
+/// Where the loader of a machine looks. A 32-bit system's directory must not satisfy a 64-bit program.
+pub(super) fn directories(machine: Option<elf::Machine>) -> impl Iterator<Item = &'static str> {
+    let foreign = match machine {
+        Some(elf::EM_X86_64) => ["aarch64", "riscv64", "i386"],
+        Some(elf::EM_AARCH64) => ["x86_64", "riscv64", "i386"],
+        Some(elf::EM_RISCV) => ["x86_64", "aarch64", "i386"],
+        Some(elf::EM_386) => ["x86_64", "aarch64", "riscv64"],
+        _ => ["-", "-", "-"],
+    };
+    DIRECTORIES
+        .into_iter()
+        .filter(move |directory| !foreign.iter().any(|machine| directory.contains(machine)))
+}
+
+/// The machine of an initrd: that of the first program in the place of PID 1 or of programs.
+///
+/// # Errors
+///
+/// [`Error::Read`] for a program that cannot be read.
+pub(crate) fn machine_of(initrd: &Tree) -> Result<Option<elf::Machine>, Error> {
+    for place in [&b"usr/lib/systemd/systemd"[..], b"usr/bin/", b"usr/sbin/"] {
+        for (path, entry) in initrd.iter() {
+            if let Kind::File(content) = &entry.kind
+                && path.starts_with(place)
+                && let Some(machine) = Program::read(content)?.machine
+            {
+                return Ok(Some(machine));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// What names the build of a program or library, if it says so.
+///
+/// # Errors
+///
+/// [`Error::Read`] for a file that cannot be read.
+pub(super) fn build_id(content: &Content) -> Result<Option<Vec<u8>>, Error> {
+    if content.size() > LARGEST {
+        return Ok(None);
+    }
+    let bytes = content.read(usize::try_from(content.size()).unwrap_or_default())?;
+    let file = object::File::parse(&*bytes).ok();
+    let id = file.and_then(|file| file.build_id().ok().flatten().map(<[u8]>::to_vec));
+    Ok(id)
 }
 
 fn text(bytes: &[u8]) -> Option<String> {

@@ -97,6 +97,8 @@ impl FromStr for Processor {
     }
 }
 
+/// What changes most PCRs while the initrd runs.
+const SEPARATOR: &str = "usr/lib/systemd/system/systemd-pcrosseparator.service";
 /// Text files and devicetrees.
 const SMALL: usize = 1 << 20;
 /// Archives.
@@ -179,24 +181,36 @@ impl Build {
         if own.is_none() && !wishes {
             return Ok(None);
         }
-        let initrd = match uki {
-            Some(uki) => Some(Initrd::read(uki.initrd()?)?),
-            None => None,
-        };
+        let initrd = uki.map(|uki| Initrd::read(uki.initrd()?));
+        let initrd = initrd.transpose()?;
         let mut tree = match (&initrd, uki) {
             (Some(initrd), Some(uki)) if wishes => self.supply(initrd, uki, out)?,
             _ => Tree::new(),
         };
+        if wishes && tree.is_empty() {
+            let what = [&self.recipe[..], &self.kernel_module].concat().join(", ");
+            if own.is_none() && !self.carries_more() {
+                bail!("the UKI has all of this already: {what}");
+            }
+            out.note(format_args!("the UKI has all of this already: {what}"));
+        }
         if let Some(mut own) = own {
-            own.own_by_root();
-            own.set_times(0);
             own.retain_xattrs(is_portable_xattr);
             features::add(&mut tree, &own)?;
         }
+        tree.own_by_root();
+        tree.set_times(0);
         if let Some(initrd) = &initrd {
             fit::check(&tree, &initrd.tree)?;
+            if wishes {
+                self.check(&tree, initrd, out)?;
+            }
         }
         Ok(Some(initrd::write(&tree, self.compress)?))
+    }
+
+    fn carries_more(&self) -> bool {
+        self.cmdline.is_some() || self.ucode.is_some() || self.devicetree.is_some()
     }
 
     fn supply(&self, initrd: &Initrd, uki: &Uki<'_>, out: &mut Output) -> Result<Tree> {
@@ -218,12 +232,34 @@ impl Build {
             .iter()
             .flat_map(|feature| feature.starts(&content, &initrd.tree));
         let start: Vec<String> = start.cloned().collect();
+        features::check_units(&content, &initrd.tree, &start)?;
         let mut tree = supply(&content, &initrd.tree, &start)?;
-        if tree.iter().all(|(_, entry)| entry.is_directory()) {
-            bail!("the UKI has all of it");
+        if !tree.is_empty() {
+            features::tell_needs(&features, &self.recipe, "addon", out);
         }
-        features::tell_needs(&features, &self.recipe, "addon", out);
-        let brought = Facts::of(&tree).ok().and_then(|facts| facts.systemd);
+        // Whoever runs in an initrd is root: capabilities of a package's files give nothing there.
+        tree.retain_xattrs(|_| false);
+        if tree.get(SEPARATOR).is_some() {
+            out.warning(
+                "systemd-pcrosseparator.service will change PCRs 0 to 7, 9, 12, 13 and 14 early in the initrd: what is bound to \
+                 them and opened after that has to be bound anew, see ukikit predict",
+            );
+        }
+        Ok(tree)
+    }
+
+    /// Whether all that is brought would run.
+    fn check(&self, tree: &Tree, initrd: &Initrd, out: &mut Output) -> Result<()> {
+        let findings = needs::check(tree, &initrd.tree, &Release::default())?;
+        if !findings.is_empty() {
+            return Err(features::refused(
+                Error::Refused { findings },
+                "would not work in this UKI",
+            ));
+        }
+        features::tell_firmware(tree, &initrd.tree, out)?;
+        features::tell_libraries(&System::at(&self.root), tree, &initrd.tree, out)?;
+        let brought = Facts::of(tree).ok().and_then(|facts| facts.systemd);
         if let (Some(brought), Some(there)) = (brought, initrd.facts.systemd)
             && brought != there
         {
@@ -232,17 +268,7 @@ impl Build {
                  the packages of the UKI, see --root="
             ));
         }
-        let findings = needs::check(&tree, &initrd.tree, &Release::default())?;
-        if !findings.is_empty() {
-            return Err(features::refused(
-                Error::Refused { findings },
-                "would not work in this UKI",
-            ));
-        }
-        tree.own_by_root();
-        tree.set_times(0);
-        tree.retain_xattrs(is_portable_xattr);
-        Ok(tree)
+        Ok(())
     }
 }
 

@@ -17,8 +17,6 @@ use crate::output::{Output, with_hint};
 
 /// UKIs with large initrds stay well below.
 const LARGEST: usize = 1 << 30;
-/// Of the firmware that a module lacks; some know dozens of devices.
-const FIRMWARE_SHOWN: usize = 3;
 
 #[derive(Debug, Args)]
 #[group(id = "source", required = true, multiple = true)]
@@ -122,7 +120,7 @@ impl Source {
             .iter()
             .flat_map(|feature| feature.starts(&taken.tree, &initrd.tree));
         let start: Vec<String> = own.chain(&taking.start).cloned().collect();
-        started::check(&taken.tree, &initrd.tree, &start)?;
+        features::check_units(&taken.tree, &initrd.tree, &start)?;
         started::tell_others(&taken.tree, &start, out);
         if !only_tree || !start.is_empty() {
             taken
@@ -131,7 +129,8 @@ impl Source {
         }
         features::tell_needs(&features, &self.recipe, "extension", out);
         check(&taken, initrd)?;
-        tell_firmware(&taken.tree, initrd, out)?;
+        features::tell_firmware(&taken.tree, &initrd.tree, out)?;
+        features::tell_libraries(&System::at(&taking.root), &taken.tree, &initrd.tree, out)?;
         for lack in initrd.facts.lacks() {
             out.warning(format_args!(
                 "the base lacks {}; {}",
@@ -205,26 +204,6 @@ fn refuse_early(features: &[Feature]) -> Result<()> {
             format!("bring it with ukikit addon build --recipe={name}"),
         )),
     }
-}
-
-/// A driver without its firmware is no error: it may be for another device.
-fn tell_firmware(tree: &Tree, initrd: &Initrd, out: &mut Output) -> Result<()> {
-    for (module, files) in needs::absent_firmware(tree, &initrd.tree)? {
-        let more = match files.len().saturating_sub(FIRMWARE_SHOWN) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let shown: Vec<&str> = files
-            .iter()
-            .take(FIRMWARE_SHOWN)
-            .map(String::as_str)
-            .collect();
-        out.warning(format_args!(
-            "the module {module} names firmware that is not there: {}{more}",
-            shown.join(", ")
-        ));
-    }
-    Ok(())
 }
 
 fn check(taken: &Taken, initrd: &Initrd) -> Result<()> {

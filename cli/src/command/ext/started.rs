@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Result, bail};
 use ukikit_sysext::Tree;
 
 use crate::output::Output;
@@ -10,28 +9,6 @@ use crate::output::Output;
 const UNITS: &str = "usr/lib/systemd/system";
 /// The one target that is started by a transaction of its own after the merge.
 const LATE: &str = "initrd-switch-root.target";
-
-/// Fails for a unit that neither the extension nor the base has.
-pub(super) fn check(tree: &Tree, base: &Tree, start: &[String]) -> Result<()> {
-    let is_there = |unit: &str| {
-        let path = format!("{UNITS}/{unit}");
-        tree.get(&path).is_some() || base.resolve(&path).is_some()
-    };
-    match start.iter().find(|unit| !is_there(&file_of(unit))) {
-        None => Ok(()),
-        Some(unit) => {
-            bail!("the unit {unit} is to be started, but neither the base nor the extension has it")
-        }
-    }
-}
-
-/// `a@b.service` is in the file `a@.service`.
-fn file_of(unit: &str) -> String {
-    match (unit.split_once('@'), unit.rsplit_once('.')) {
-        (Some((name, _)), Some((_, kind))) => format!("{name}@.{kind}"),
-        _ => unit.to_owned(),
-    }
-}
 
 /// Says of which units of the extension a link asks in vain that they be started.
 pub(super) fn tell_others(tree: &Tree, start: &[String], out: &mut Output) {
