@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use tempfile::{NamedTempFile, TempPath};
-use ukikit::read_wiped;
+use ukikit::{read_wiped, read_wiped_of};
 use zeroize::Zeroizing;
 
 use crate::output::Output;
@@ -44,7 +44,9 @@ pub(crate) fn read(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>> {
         if is_pipe(path) {
             read_wiped(io::stdin().lock(), limit)
         } else {
-            read_wiped(File::open(path)?, limit)
+            let file = File::open(path)?;
+            let size = file.metadata()?.len();
+            read_wiped_of(file, size, limit)
         }
     };
     let bytes = read().with_context(|| format!("cannot read {shown}"))?;

@@ -25,4 +25,4 @@ pub use base::{Base, Initrd, Inspection};
 pub use carrier::Carrier;
 pub use carry::{Carried, NewUki};
 pub use planned_boot::PlannedBoot;
-pub use wiped::read_wiped;
+pub use wiped::{read_wiped, read_wiped_of};

@@ -11,8 +11,22 @@ use zeroize::Zeroizing;
 /// # Errors
 ///
 /// What the source says.
-pub fn read_wiped(mut source: impl Read, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(8192));
+pub fn read_wiped(source: impl Read, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    read_wiped_of(source, 0, limit)
+}
+
+/// The same of something that is said to have `size` bytes, so that it is not copied as it grows.
+///
+/// # Errors
+///
+/// As [`read_wiped`].
+pub fn read_wiped_of(
+    mut source: impl Read,
+    size: u64,
+    limit: usize,
+) -> io::Result<Zeroizing<Vec<u8>>> {
+    let size = usize::try_from(size).unwrap_or(limit).min(limit);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(size.max(8192)));
     let mut chunk = Zeroizing::new([0; 8192]);
     while bytes.len() <= limit {
         let size = match source.read(&mut *chunk) {

@@ -16,6 +16,7 @@ mod tests;
 mod writer;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use compression::Compression;
 pub use facts::{Dracut, Facts, Lack};
@@ -72,13 +73,13 @@ fn read_limited_over(base: Tree, bytes: &[u8], mut left: usize) -> Result<Tree, 
     while !rest.is_empty() {
         let at = bytes.len() - rest.len();
         let used = match Compression::of(rest) {
-            None => archives.read(rest).map_err(|fault| fault.at(at))?,
+            None => archives.read(rest, None).map_err(|fault| fault.at(at))?,
             Some(compression) => {
                 let (used, unpacked) = compression.unpack(rest, left).map_err(|what| {
                     FormatError::new(at as u64, format!("{compression} archive: {what}"))
                 })?;
                 left = left.saturating_sub(unpacked.len());
-                read_unpacked(&mut archives, &unpacked)
+                read_unpacked(&mut archives, &Arc::new(unpacked))
                     .map_err(|fault| fault.inside(at, compression))?;
                 used
             }
@@ -88,12 +89,18 @@ fn read_limited_over(base: Tree, bytes: &[u8], mut left: usize) -> Result<Tree, 
     Ok(archives.tree)
 }
 
-/// All archives in what was compressed together.
-fn read_unpacked(archives: &mut cpio::Archives, unpacked: &[u8]) -> Result<(), cpio::Fault> {
+/// All archives in what was compressed together. Its files share these bytes.
+fn read_unpacked(
+    archives: &mut cpio::Archives,
+    unpacked: &Arc<Vec<u8>>,
+) -> Result<(), cpio::Fault> {
     let mut rest = skip_zeros(unpacked);
     while !rest.is_empty() {
         let at = unpacked.len() - rest.len();
-        let used = archives.read(rest).map_err(|fault| fault.after(at))?;
+        let shared = Some((unpacked, at));
+        let used = archives
+            .read(rest, shared)
+            .map_err(|fault| fault.after(at))?;
         rest = skip_zeros(rest.get(used..).unwrap_or_default());
     }
     Ok(())

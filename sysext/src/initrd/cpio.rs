@@ -5,6 +5,7 @@
 //! ```
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
@@ -93,6 +94,9 @@ pub(super) struct Archives {
     budget: Budget,
 }
 
+/// Bytes, and where in them an archive starts.
+type Shared<'a> = (&'a Arc<Vec<u8>>, usize);
+
 /// An inode's number and device in one archive.
 type Inode = (u32, u32, u32);
 
@@ -105,8 +109,13 @@ impl Archives {
         }
     }
 
-    /// Reads the archive that `bytes` begin with; returns how many bytes it takes.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+    /// Reads the archive that `bytes` begin with; returns how many bytes it takes. Where they are part of what can be `shared`, from
+    /// a byte on, files hold them without a copy.
+    pub(super) fn read(
+        &mut self,
+        bytes: &[u8],
+        shared: Option<Shared<'_>>,
+    ) -> Result<usize, Fault> {
         let mut hard_links = HashMap::new();
         let mut at = 0;
         loop {
@@ -114,7 +123,7 @@ impl Archives {
             if item.path == TRAILER {
                 return Ok(item.end);
             }
-            self.add(&item, &mut hard_links)?;
+            self.add(&item, shared, &mut hard_links)?;
             at = item.end;
         }
     }
@@ -122,11 +131,12 @@ impl Archives {
     fn add(
         &mut self,
         item: &Item<'_>,
+        shared: Option<Shared<'_>>,
         hard_links: &mut HashMap<Inode, Vec<u8>>,
     ) -> Result<(), Fault> {
         self.budget.spend(item.path.len())?;
         let path = self.place(item.path)?;
-        let mut entry = item.entry(&path)?;
+        let mut entry = item.entry(&path, shared)?;
         if entry.is_directory() || item.nlink < 2 {
             return Ok(self.tree.insert(path, entry)?);
         }
@@ -163,6 +173,8 @@ impl Archives {
 struct Item<'a> {
     path: &'a [u8],
     content: &'a [u8],
+    /// Where that starts.
+    content_at: usize,
     mode: u32,
     uid: u32,
     gid: u32,
@@ -203,6 +215,7 @@ impl<'a> Item<'a> {
         Ok(Self {
             path,
             content,
+            content_at,
             mode: number(&header.mode)?,
             uid: number(&header.uid)?,
             gid: number(&header.gid)?,
@@ -214,11 +227,21 @@ impl<'a> Item<'a> {
         })
     }
 
-    fn entry(&self, path: &[u8]) -> Result<Entry, Error> {
+    fn file(&self, shared: Option<Shared<'_>>) -> Content {
+        match shared {
+            None => Content::from_bytes(self.content),
+            Some((bytes, start)) => {
+                let at = start + self.content_at;
+                Content::from_part(Arc::clone(bytes), at..at + self.content.len())
+            }
+        }
+    }
+
+    fn entry(&self, path: &[u8], shared: Option<Shared<'_>>) -> Result<Entry, Error> {
         let (major, minor) = self.device;
         let kind = match self.mode & 0o170_000 {
             0o040_000 => Kind::Directory,
-            0o100_000 => Kind::File(Content::from_bytes(self.content)),
+            0o100_000 => Kind::File(self.file(shared)),
             0o120_000 => Kind::Symlink(self.content.to_vec()),
             0o020_000 => Kind::CharDevice { major, minor },
             0o060_000 => Kind::BlockDevice { major, minor },

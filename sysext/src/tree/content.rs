@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +29,8 @@ pub(crate) trait Open: Send + Sync {
 
 #[derive(Clone)]
 enum Source {
-    Bytes(Arc<[u8]>),
+    /// Part of what other contents share.
+    Bytes(Arc<Vec<u8>>, Range<usize>),
     File(PathBuf),
     Image(Arc<dyn Open>),
 }
@@ -36,7 +38,7 @@ enum Source {
 impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.source {
-            Source::Bytes(_) => write!(f, "{} bytes", self.size),
+            Source::Bytes(..) => write!(f, "{} bytes", self.size),
             Source::File(path) => write!(f, "{} bytes of {}", self.size, path.display()),
             Source::Image(file) => write!(
                 f,
@@ -51,10 +53,17 @@ impl fmt::Debug for Content {
 impl Content {
     /// These bytes.
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Self {
-        let bytes = bytes.into();
+        let bytes = Arc::new(bytes.into());
+        let all = 0..bytes.len();
+        Self::from_part(bytes, all)
+    }
+
+    /// These of the bytes, which are not copied; those that are not there are left out.
+    pub(crate) fn from_part(bytes: Arc<Vec<u8>>, part: Range<usize>) -> Self {
+        let size = bytes.get(part.clone()).map_or(0, <[u8]>::len);
         Self {
-            size: bytes.len() as u64,
-            source: Source::Bytes(bytes.into()),
+            size: size as u64,
+            source: Source::Bytes(bytes, part),
         }
     }
 
@@ -87,7 +96,10 @@ impl Content {
     pub fn open(&self) -> Result<ContentReader<'_>, Error> {
         let path = self.path();
         let opened: io::Result<Box<dyn Read + Send + '_>> = match &self.source {
-            Source::Bytes(bytes) => Ok(Box::new(&bytes[..])),
+            Source::Bytes(bytes, part) => {
+                let part = bytes.get(part.clone()).unwrap_or_default();
+                Ok(Box::new(part))
+            }
             Source::File(path) => open_regular(path).map(|file| Box::new(file) as _),
             Source::Image(file) => file.open(),
         };
@@ -135,7 +147,7 @@ impl Content {
 
     fn path(&self) -> &Path {
         match &self.source {
-            Source::Bytes(_) => Path::new("(memory)"),
+            Source::Bytes(..) => Path::new("(memory)"),
             Source::File(path) => path,
             Source::Image(file) => file.path(),
         }
