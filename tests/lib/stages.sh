@@ -8,10 +8,13 @@ FAILURES=()
 
 # stage TITLE COMMAND...: a failing stage does not stop the next one.
 stage() {
-    local title=$1 start=$SECONDS status=0; shift
+    local title=$1 start=$SECONDS status=0 shown; shift
     printf '\n==> %s\n' "$title"
-    "$@" > >(tee "$LOG/stage") 2>&1 || status=$?
-    wait $! # for tee: the last lines of a stage must stand above the next heading
+    rm -f "$LOG/pipe"
+    mkfifo "$LOG/pipe"
+    tee "$LOG/stage" <"$LOG/pipe" & shown=$!
+    "$@" >"$LOG/pipe" 2>&1 || status=$?
+    wait "$shown" # the last lines of a stage must stand above the next heading
     count "$title" $status
     printf '<== %s: %s in %d s\n' "$title" "$([ $status = 0 ] && echo passed || echo FAILED)" $((SECONDS - start))
 }
