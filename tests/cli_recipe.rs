@@ -319,7 +319,9 @@ fn an_addon_brings_what_the_uki_lacks() {
     );
     assert!(!room.0.path().join("early.addon.efi").exists());
 
-    let (_, notes, status) = addon("--recipe=shell --cmdline=quiet --dry-run");
+    let (shown, notes, status) = addon("--recipe=shell --cmdline=quiet --dry-run");
+    // Not an empty archive, which would be measured too.
+    assert!(shown.ends_with("PCR 12        command line\n"), "{shown}");
     let note = "the UKI has all of this already: shell\n";
     assert_eq!((notes, status), (format!("{note}{unsigned}"), 0));
     // The base is of another systemd.
@@ -334,6 +336,41 @@ fn an_addon_brings_what_the_uki_lacks() {
     let warning = "warning: the programs of systemd 262 go into an initrd with systemd 258: better take them from a system with \
                    the packages of the UKI, see --root=\n";
     assert_eq!((notes, status), (format!("{warning}{unsigned}"), 0));
+}
+
+/// A program of the system goes with the base's library; one of a tree came from elsewhere.
+#[test]
+fn another_build_of_a_library_is_told() {
+    let room = Room::new();
+    let [one, other] = ["/bin/true", "/bin/false"].map(|path| fs::read(path).unwrap());
+    room.write_uki(&[
+        ("etc/os-release", b"ID=vendor\nVERSION_ID=1\n"),
+        ("lib/ld-linux-aarch64.so.1", b"loader"),
+        ("lib64/ld-linux-x86-64.so.2", b"loader"),
+        ("usr/bin/systemd-sysext", b""),
+        ("usr/lib/libc.so.6", &other),
+        ("usr/lib/libcryptsetup.so.12", b""),
+    ]);
+    room.write(
+        "recipes/real/recipe.toml",
+        "summary = \"x\"\nprograms = [\"true\"]\n",
+    );
+    for path in [
+        "root/usr/bin/true",
+        "root/usr/lib/libc.so.6",
+        "tree/usr/bin/true",
+    ] {
+        room.write(path, "");
+        fs::write(room.0.path().join(path), &one).unwrap();
+    }
+    let warning = "warning: the base has another build of usr/lib/libc.so.6 than the system: better take the files from a system with \
+                   the packages of the base, see --root=\n";
+    let (_, notes, status) = room.build("--recipe=real");
+    assert!(notes.contains(warning), "{notes}");
+    assert_eq!(status, 0);
+    let (_, notes, status) = room.build("--tree=tree");
+    assert!(!notes.contains("another build"), "{notes}");
+    assert_eq!(status, 0);
 }
 
 /// A link in `.wants` comes too late to start anything.

@@ -193,6 +193,9 @@ impl Build {
                 bail!("the UKI has all of this already: {what}");
             }
             out.note(format_args!("the UKI has all of this already: {what}"));
+            if own.is_none() {
+                return Ok(None);
+            }
         }
         if let Some(mut own) = own {
             own.retain_xattrs(is_portable_xattr);

@@ -130,7 +130,9 @@ impl Source {
         features::tell_needs(&features, &self.recipe, "extension", out);
         check(&taken, initrd)?;
         features::tell_firmware(&taken.tree, &initrd.tree, out)?;
-        features::tell_libraries(&System::at(&taking.root), &taken.tree, &initrd.tree, out)?;
+        if self.takes_from_system() {
+            features::tell_libraries(&System::at(&taking.root), &taken.tree, &initrd.tree, out)?;
+        }
         for lack in initrd.facts.lacks() {
             out.warning(format_args!(
                 "the base lacks {}; {}",
@@ -138,6 +140,11 @@ impl Source {
             ));
         }
         Ok(taken)
+    }
+
+    /// Whether files are those of the system at --root=; those of a tree or an initrd are of who knows where.
+    fn takes_from_system(&self) -> bool {
+        !(self.recipe.is_empty() && self.kernel_module.is_empty() && self.dracut.is_empty())
     }
 
     /// What comes with an index of modules that lists its own only.
